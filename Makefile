@@ -1,0 +1,30 @@
+# Short names for the scripts that do the work. ARGS is passed on: make bench ARGS="--protocol simple --rounds 3"
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: run test load bench micro
+
+# PostgreSQL and the pooler before it, until Ctrl-C.
+run:
+	.ci/setup
+	cargo build --release --locked -p pooler -p lab
+	$(TARGET)/release/lab run --pooler $(TARGET)/release/pooler $(ARGS)
+
+# Everything that must hold before a change goes in.
+test:
+	.ci/test
+
+# 500 clients on a pooler that runs; ARGS="HOST PORT DB USER", by default the one of `make run`.
+load:
+	tests/load.sh $(ARGS)
+
+# Beside PgBouncer, in one run.
+bench:
+	.ci/setup bench
+	cargo build --release --locked -p pooler -p lab
+	benches/load/bench.py $(ARGS)
+
+# What protocol and pool cost a transaction: nanoseconds, quickly, then instructions (with valgrind); ARGS="PART OF A NAME".
+micro:
+	cargo bench --locked --bench protocol --bench pool -- --warm-up-time 0.5 --measurement-time 1 --noplot $(ARGS)
+	benches/instructions $(ARGS)

@@ -1,0 +1,264 @@
+//! The global settings: PgBouncer's `[pgbouncer]` section and our own, one row each.
+
+use std::time::Duration;
+
+use crate::table::{Key, reload, restart, settings};
+use crate::value::{FileMode, Limit, Timeout, Value};
+use crate::words::{AuthType, LogFormat, PoolMode, SslMode};
+
+const NO_AUTH_QUERY: &str = "looking up users with auth_query is not available in this version";
+const NO_CLIENT_TLS: &str = "TLS to clients is not available in this version";
+const NO_DNS: &str = "names are resolved by the operating system";
+const NO_HBA: &str = "HBA rules are not available in this version";
+const NO_PEERS: &str = "peering is not available in this version";
+const NO_SERVER_TLS: &str = "TLS to servers is not available in this version";
+const NO_SYSLOG: &str = "syslog is not available in this version; log to stderr or logfile";
+
+/// The password lookup PgBouncer ships with.
+pub const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END \
+    FROM pg_authid WHERE rolname=$1 AND rolcanlogin";
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn after(seconds: u64) -> Timeout {
+    Some(Duration::from_secs(seconds))
+}
+
+const NEVER: Timeout = None;
+
+// In SHOW CONFIG's order: alphabetical, except that pool_mode stands before pool_idle_timeout.
+settings! {
+    /// The global settings, named as in the files. Defaults are PgBouncer's.
+    pub struct Global; rows GLOBAL;
+
+    /// Users with full access to the console.
+    admin_users: Vec<String> = Vec::new(), reload();
+    /// Append the client's address to its application_name.
+    application_name_add_host: bool = false, reload();
+    /// Database in which auth_query runs.
+    auth_dbname: String = String::new(), reload().null().inert(NO_AUTH_QUERY);
+    /// File of users and their secrets.
+    auth_file: String = String::new(), reload().null();
+    /// Rules for auth_type hba.
+    auth_hba_file: String = String::new(), reload().only(&[""], NO_HBA);
+    /// User name maps for auth_type hba.
+    auth_ident_file: String = String::new(), reload().null().only(&[""], NO_HBA);
+    /// LDAP options for auth_type ldap.
+    auth_ldap_options: String = String::new(), reload().null().only(&[""], "LDAP is not available in this version");
+    /// Query that finds the secret of a user who is not in auth_file.
+    auth_query: String = AUTH_QUERY.to_string(), reload().only(&[AUTH_QUERY], NO_AUTH_QUERY);
+    /// How clients prove who they are: any, trust, plain, md5 or scram-sha-256.
+    auth_type: AuthType = AuthType::Md5, reload().only(
+        &["any", "trust", "plain", "md5", "scram-sha-256"], "certificates and HBA rules are not available in this version");
+    /// User who runs auth_query.
+    auth_user: String = String::new(), reload().null().only(&[""], NO_AUTH_QUERY);
+    /// Forget a database made from "*" when it was unused for so long.
+    autodb_idle_timeout: Timeout = after(3600), reload();
+    /// Drop a cancel request that could not be delivered for so long.
+    cancel_wait_timeout: Timeout = after(10), reload();
+    /// Disconnect clients that have been idle outside a transaction for so long.
+    client_idle_timeout: Timeout = NEVER, reload();
+    /// A login, and the wait of a new client for its first server, must be over by then.
+    client_login_timeout: Timeout = after(60), reload();
+    /// TLS 1.3 cipher suites offered to clients.
+    client_tls13_ciphers: String = String::new(), reload().null().inert(NO_CLIENT_TLS);
+    /// Authority that signs client certificates.
+    client_tls_ca_file: String = String::new(), reload().inert(NO_CLIENT_TLS);
+    /// Certificate shown to clients.
+    client_tls_cert_file: String = String::new(), reload().inert(NO_CLIENT_TLS);
+    /// TLS ciphers offered to clients.
+    client_tls_ciphers: String = "default".to_string(), reload().inert(NO_CLIENT_TLS);
+    /// Diffie-Hellman parameters for clients.
+    client_tls_dheparams: String = "auto".to_string(), reload().inert(NO_CLIENT_TLS);
+    /// Elliptic curve for clients.
+    client_tls_ecdhcurve: String = "auto".to_string(), reload().inert(NO_CLIENT_TLS);
+    /// Private key of client_tls_cert_file.
+    client_tls_key_file: String = String::new(), reload().inert(NO_CLIENT_TLS);
+    /// TLS versions offered to clients.
+    client_tls_protocols: String = "secure".to_string(), reload().inert(NO_CLIENT_TLS);
+    /// Whether clients may or must use TLS.
+    client_tls_sslmode: SslMode = SslMode::Disable, reload().only(&["disable"], NO_CLIENT_TLS);
+    /// File that RELOAD reads instead of the one named on the command line.
+    conffile: String = String::new(), reload().null();
+    /// Server connections per pool, that is per pair of database and user. 0 = unlimited.
+    default_pool_size: Limit = Some(20), reload();
+    /// Refuse the simple query protocol (PQexec), which allows several statements in one string.
+    disable_pqexec: bool = false, restart();
+    /// How long a host name that was found is believed.
+    dns_max_ttl: Duration = seconds(15), reload();
+    /// How long a host name that was not found is believed to be missing.
+    dns_nxdomain_ttl: Duration = seconds(15), reload();
+    /// How often the serials of DNS zones are compared.
+    dns_zone_check_period: Timeout = NEVER, reload().only(&["0"], NO_DNS);
+    /// Servers a busy client may be given out of turn because its worker used them last.
+    handover_slack: u32 = 0, reload();
+    /// Disconnect clients that sit in an open transaction for so long.
+    idle_transaction_timeout: Timeout = NEVER, reload();
+    /// Startup parameters to swallow silently; "options" also swallows unknown settings inside options.
+    ignore_startup_parameters: Vec<String> = Vec::new(), reload();
+    /// Name of this process in the log and the process list.
+    job_name: String = "pgbouncer".to_string(), restart();
+    /// TCP addresses to listen on; "*" = all. Empty = only the Unix socket.
+    listen_addr: Vec<String> = Vec::new(), restart();
+    /// Connections the kernel may keep waiting to be accepted, listen(2).
+    listen_backlog: u32 = 128, restart();
+    /// Port of the TCP and Unix sockets.
+    listen_port: u16 = 6432, restart();
+    /// Log each login.
+    log_connections: bool = true, reload();
+    /// Log each disconnection, with its reason.
+    log_disconnections: bool = true, reload();
+    /// Shape of log lines: text (PgBouncer's) or json.
+    log_format: LogFormat = LogFormat::Text, restart();
+    /// Log each error the pooler sends to a client.
+    log_pooler_errors: bool = true, reload();
+    /// Log a line of statistics every stats_period.
+    log_stats: bool = true, reload();
+    /// File to log to, besides stderr.
+    logfile: String = String::new(), reload();
+    /// NOTICE sent to each client after its login.
+    login_notify_message: String = String::new(), reload();
+    /// Threads for the cryptography of logins. 0 = automatic.
+    login_threads: u32 = 0, restart().range(0, 1024);
+    /// Clients that may be connected at once; console logins are exempt.
+    max_client_conn: u32 = 100, reload().range(1, i32::MAX as u32);
+    /// Clients per database. 0 = unlimited.
+    max_db_client_connections: Limit = None, reload();
+    /// Server connections per database, over all its pools. 0 = unlimited.
+    max_db_connections: Limit = None, reload();
+    /// Largest packet a client may send before it is logged in, in bytes.
+    max_login_packet_size: u32 = 16384, reload().range(1024, 1 << 24);
+    /// Server connections a pool may be opening at once.
+    max_opening_servers: u32 = 4, reload().range(1, 65535);
+    /// Largest packet let through, in bytes.
+    max_packet_size: u32 = 2_147_483_647, reload().range(1024, i32::MAX as u32);
+    /// Prepared statements kept per server connection. 0 = names pass through untouched.
+    max_prepared_statements: u32 = 200, reload();
+    /// Connections that may be in the middle of their login at once.
+    max_unauthenticated_conn: u32 = 1000, reload().range(1, i32::MAX as u32);
+    /// Clients per user. 0 = unlimited.
+    max_user_client_connections: Limit = None, reload();
+    /// Server connections per user, over all databases. 0 = unlimited.
+    max_user_connections: Limit = None, reload();
+    /// Address of the Prometheus page. Empty = off.
+    metrics_listen_addr: String = String::new(), restart();
+    /// Port of the Prometheus page.
+    metrics_listen_port: u16 = 9127, restart();
+    /// Server connections kept open in each pool that has a client or a forced user.
+    min_pool_size: u32 = 0, reload();
+    /// A PAUSE ends by itself after so long. Must be below query_wait_timeout.
+    pause_expiry: Timeout = NEVER, reload();
+    /// Number of this process among its peers. 0 = no peers.
+    peer_id: u16 = 0, reload().only(&["0"], NO_PEERS);
+    /// File that holds the process id.
+    pidfile: String = String::new(), restart();
+    /// Size of a connection's buffer while it has data, in bytes.
+    pkt_buf: u32 = 4096, restart().range(512, 1 << 24);
+    /// When a server goes back to its pool: session, transaction or statement.
+    pool_mode: PoolMode = PoolMode::Session, reload();
+    /// Forget an empty pool, and its statistics, after so long.
+    pool_idle_timeout: Timeout = NEVER, reload();
+    /// Cancel queries that run for so long.
+    query_timeout: Timeout = NEVER, reload();
+    /// Send a NOTICE to clients that have waited for a server for so long.
+    query_wait_notify: Timeout = after(5), reload();
+    /// Disconnect clients that have waited for a server for so long.
+    query_wait_timeout: Timeout = after(120), reload();
+    /// Extra server connections per pool, used when a client has waited for reserve_pool_timeout.
+    reserve_pool_size: u32 = 0, reload();
+    /// How long a client waits before the reserve is used. 0 = the reserve is never used.
+    reserve_pool_timeout: Timeout = after(5), reload();
+    /// File used instead of /etc/resolv.conf.
+    resolv_conf: String = String::new(), restart().only(&[""], NO_DNS);
+    /// Reads from one connection before others get their turn. 0 = no limit.
+    sbuf_loopcnt: u32 = 5, reload();
+    /// Iterations of SCRAM keys derived from plain passwords (RFC 7677 asks for 4096 at least).
+    scram_iterations: u32 = 4096, reload().range(1, i32::MAX as u32);
+    /// A server idle for longer than this is checked before it is used. 0 = always.
+    server_check_delay: Duration = seconds(30), reload();
+    /// The check. `<empty>` = an empty query, nothing at all = no check.
+    server_check_query: String = "<empty>".to_string(), reload();
+    /// Connecting to a server, with its login, must be over by then.
+    server_connect_timeout: Timeout = after(15), reload();
+    /// In session mode close servers that must go at the end of the transaction, with their clients.
+    server_fast_close: bool = false, reload();
+    /// Close servers that have been idle for so long, down to min_pool_size.
+    server_idle_timeout: Timeout = after(600), reload();
+    /// Close servers that are older than this when they come back. 0 = use each only once.
+    server_lifetime: Duration = seconds(3600), reload();
+    /// After a failed connection wait so long before the next attempt.
+    server_login_retry: Duration = seconds(15), reload();
+    /// Sent to a server when its client leaves it, in session mode.
+    server_reset_query: String = "DISCARD ALL".to_string(), reload();
+    /// Send server_reset_query in every pool mode.
+    server_reset_query_always: bool = false, reload();
+    /// Use the server that has been idle longest, instead of the one used last.
+    server_round_robin: bool = false, reload();
+    /// TLS 1.3 cipher suites offered to servers.
+    server_tls13_ciphers: String = String::new(), reload().null().inert(NO_SERVER_TLS);
+    /// Authority that signs server certificates.
+    server_tls_ca_file: String = String::new(), reload().inert(NO_SERVER_TLS);
+    /// Certificate shown to servers.
+    server_tls_cert_file: String = String::new(), reload().inert(NO_SERVER_TLS);
+    /// TLS ciphers offered to servers.
+    server_tls_ciphers: String = "default".to_string(), reload().inert(NO_SERVER_TLS);
+    /// Private key of server_tls_cert_file.
+    server_tls_key_file: String = String::new(), reload().inert(NO_SERVER_TLS);
+    /// TLS versions offered to servers.
+    server_tls_protocols: String = "secure".to_string(), reload().inert(NO_SERVER_TLS);
+    /// Whether servers are asked for TLS.
+    server_tls_sslmode: SslMode = SslMode::Prefer, reload().only(&["disable", "allow", "prefer"], NO_SERVER_TLS);
+    /// Let several processes listen on one port.
+    so_reuseport: bool = false, restart().only(&["0"], "sharing a port is not available in this version: one process uses every core");
+    /// Seconds between lines of statistics, and the time SHOW STATS averages over.
+    stats_period: u32 = 60, restart().range(1, 86_400 * 365);
+    /// Users who may use SHOW in the console.
+    stats_users: Vec<String> = Vec::new(), reload();
+    /// SUSPEND drops connections that could not be flushed by then.
+    suspend_timeout: Timeout = after(10), reload();
+    /// Log to syslog.
+    syslog: bool = false, reload().only(&["0"], NO_SYSLOG);
+    /// Syslog's facility.
+    syslog_facility: String = "daemon".to_string(), reload().inert(NO_SYSLOG);
+    /// Name in syslog.
+    syslog_ident: String = "pgbouncer".to_string(), reload().inert(NO_SYSLOG);
+    /// Seconds the kernel keeps a new connection that has sent nothing. 0 = accept at once.
+    tcp_defer_accept: u32 = 1, reload().range(0, i32::MAX as u32);
+    /// Let the kernel probe silent connections.
+    tcp_keepalive: bool = true, reload();
+    /// Unanswered probes until a connection is given up. 0 = the system's default.
+    tcp_keepcnt: u32 = 0, reload().range(0, 127);
+    /// Seconds of silence before the first probe. 0 = the system's default.
+    tcp_keepidle: u32 = 0, reload().range(0, 32767);
+    /// Seconds between probes. 0 = the system's default.
+    tcp_keepintvl: u32 = 0, reload().range(0, 32767);
+    /// Kernel buffers of a connection, in bytes. 0 = the system's default.
+    tcp_socket_buffer: u32 = 0, reload().range(0, i32::MAX as u32);
+    /// Milliseconds until unacknowledged data ends a connection. 0 = the system's default.
+    tcp_user_timeout: u32 = 0, reload().range(0, i32::MAX as u32);
+    /// Server parameters kept per client, besides those every pooler tracks.
+    track_extra_parameters: Vec<String> = vec!["IntervalStyle".to_string()], restart();
+    /// Cancel transactions that are open for so long.
+    transaction_timeout: Timeout = NEVER, reload();
+    /// Directory of the Unix socket, and of the server's if a database has no host. Empty = none, "@x" = abstract.
+    unix_socket_dir: String = "/tmp".to_string(), restart();
+    /// Group that owns the Unix socket.
+    unix_socket_group: String = String::new(), restart();
+    /// Permissions of the Unix socket.
+    unix_socket_mode: FileMode = FileMode(0o777), restart();
+    /// User to change to when started as root.
+    user: String = String::new(), restart().null();
+    /// More log: 1 = DEBUG, 2 = NOISE.
+    verbose: u32 = 0, reload().null();
+    /// Threads that serve clients. 0 = one per core.
+    workers: u32 = 0, restart().range(0, 1024);
+}
+
+impl Global {
+    /// Every setting, for the manual and the shipped configuration, in SHOW CONFIG's order.
+    pub fn settings() -> Vec<crate::Setting> {
+        crate::table::manual(GLOBAL)
+    }
+}

@@ -1,0 +1,146 @@
+//! What a reload would change.
+
+use crate::global::GLOBAL;
+use crate::scopes::Database;
+use crate::{Config, Effect};
+
+/// The difference between two configurations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Settings that changed in the file but stay as they are until a restart.
+    pub restart: Vec<&'static str>,
+    /// Settings that change now.
+    pub reload: Vec<&'static str>,
+    /// Databases only the next configuration has.
+    pub databases_added: Vec<String>,
+    /// Databases only this configuration has.
+    pub databases_removed: Vec<String>,
+    /// Databases both have, with differences.
+    pub databases_changed: Vec<DatabaseChange>,
+    /// Users that appear, disappear or differ in `[users]`.
+    pub users_changed: Vec<String>,
+    /// Whether auth_file says something else.
+    pub userlist_changed: bool,
+}
+
+/// A database whose entry changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseChange {
+    /// Its name, `*` for the fallback.
+    pub name: String,
+    /// Its server connections are no longer what the entry asks for and must be replaced.
+    pub dirty: bool,
+}
+
+impl Changes {
+    /// Whether the two configurations are the same to a running pooler.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Config {
+    /// Compares this configuration with the one that is to replace it.
+    pub fn diff(&self, next: &Self) -> Changes {
+        let mut changes = Changes { userlist_changed: self.userlist != next.userlist, ..Changes::default() };
+        for row in GLOBAL.iter().filter(|row| !(row.same)(&self.global, &next.global)) {
+            match row.rule.effect {
+                Effect::Reload => changes.reload.push(row.name),
+                Effect::Restart => changes.restart.push(row.name),
+            }
+        }
+        for (name, old) in &self.databases {
+            match next.databases.get(name) {
+                None => changes.databases_removed.push(name.clone()),
+                Some(new) if new == old => {}
+                Some(new) => {
+                    changes.databases_changed.push(DatabaseChange { name: name.clone(), dirty: dirty(old, new) })
+                }
+            }
+        }
+        let added = next.databases.keys().filter(|name| !self.databases.contains_key(*name));
+        changes.databases_added = added.cloned().collect();
+        let mut users: Vec<&String> = self.users.keys().chain(next.users.keys()).collect();
+        users.sort();
+        users.dedup();
+        let changed = users.into_iter().filter(|name| self.users.get(*name) != next.users.get(*name));
+        changes.users_changed = changed.cloned().collect();
+        changes
+    }
+}
+
+/// PgBouncer's rule: whatever decides where and as whom a server logs in. A new password or
+/// encoding is used for the next connection only; any change of `*` replaces its servers.
+fn dirty(old: &Database, new: &Database) -> bool {
+    let login = |database: &Database| {
+        let Database { hosts, port, load_balance_hosts, user, connect_query, auth_dbname, auth_query, .. } =
+            database.clone();
+        (
+            database.server_dbname().to_string(),
+            hosts,
+            port,
+            load_balance_hosts,
+            user,
+            connect_query,
+            auth_dbname,
+            auth_query,
+        )
+    };
+    old.name == "*" || login(old) != login(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::from_text(std::path::Path::new("x.toml"), text).unwrap_or_else(|problems| panic!("{problems}")).config
+    }
+
+    #[test]
+    fn settings_are_told_apart_by_when_they_take_effect() {
+        let changes = config("").diff(&config("listen_port = 1\nquery_timeout = 5\n"));
+        assert_eq!((changes.restart, changes.reload), (vec!["listen_port"], vec!["query_timeout"]));
+        assert!(config("query_timeout = 5").diff(&config("query_timeout = '5s'")).is_empty());
+    }
+
+    #[test]
+    fn databases_and_users_come_go_and_change() {
+        let old = config("[databases.a]\n[databases.b]\n[users.u]\n[users.v]\n");
+        let new = config("[databases.b]\npool_size = 5\n[databases.c]\n[users.v]\npool_size = 1\n[users.w]\n");
+        let changes = old.diff(&new);
+        assert_eq!((changes.databases_added, changes.databases_removed), (vec!["c".into()], vec!["a".into()]));
+        assert_eq!(changes.databases_changed, [DatabaseChange { name: "b".into(), dirty: false }]);
+        assert_eq!(changes.users_changed, ["u", "v", "w"]);
+    }
+
+    #[test]
+    fn servers_are_replaced_when_they_would_log_in_elsewhere() {
+        let old = config("[databases.a]\n");
+        for (line, dirty) in [
+            ("host = 'x'", true),
+            ("port = 1", true),
+            ("user = 'x'", true),
+            ("dbname = 'x'", true),
+            ("connect_query = 'x'", true),
+            ("load_balance_hosts = 'disable'", true),
+            ("password = 'x'", false),
+            ("timezone = 'x'", false),
+            ("pool_mode = 'statement'", false),
+        ] {
+            let changes = old.diff(&config(&format!("[databases.a]\n{line}\n")));
+            assert_eq!(changes.databases_changed, [DatabaseChange { name: "a".into(), dirty }], "{line}");
+        }
+        let same = old.diff(&config("[databases.a]\ndbname = 'a'\n"));
+        assert!(!same.databases_changed[0].dirty, "the default name spelled out");
+        let fallback = config("[databases.'*']\n").diff(&config("[databases.'*']\npool_size = 1\n"));
+        assert!(fallback.databases_changed[0].dirty);
+    }
+
+    #[test]
+    fn a_changed_auth_file_is_noticed() {
+        let mut new = config("");
+        new.userlist.insert("joe".into(), crate::Secret::parse("x"));
+        assert!(config("").diff(&new).userlist_changed);
+    }
+}

@@ -1,0 +1,72 @@
+//! What can go wrong in the lab, in words that say what to do.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// Why PostgreSQL, or something beside it, could not be started, asked or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// Neither `$PGBIN` nor the usual directories hold PostgreSQL's programs.
+    #[error("no PostgreSQL found in {0}: install postgresql, or set PGBIN to the directory of its programs")]
+    NoBinaries(String),
+    /// PostgreSQL refuses to run as root, and there is no other account to run it as.
+    #[error("running as root, and there is no account `postgres` or `nobody` to run PostgreSQL as")]
+    NoAccount,
+    /// The directory of templates belongs to somebody else, who could plant a data directory there.
+    #[error("{0} belongs to another user: remove it, or set TMPDIR")]
+    ForeignDirectory(PathBuf),
+    /// The operating system refused something.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A program ended with an error.
+    #[error("{program} failed ({status}): {stderr}")]
+    Failed {
+        /// The program's name.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it wrote to standard error.
+        stderr: String,
+    },
+    /// A program did not end in time and was killed.
+    #[error("{program} did not finish within {limit:?}")]
+    TooSlow {
+        /// The program's name.
+        program: String,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// PostgreSQL ended, or was not ready in time.
+    #[error("PostgreSQL did not start; its log ends with:\n{log}")]
+    NotReady {
+        /// The last lines of its log.
+        log: String,
+    },
+    /// No free port was found on 127.0.0.1.
+    #[error("no free port on 127.0.0.1")]
+    NoPort,
+    /// Something needs a running server, and it was stopped.
+    #[error("PostgreSQL is stopped")]
+    Stopped,
+    /// The process named is not a backend of this server.
+    #[error("process {0} is not a child of this PostgreSQL")]
+    NotABackend(u32),
+    /// The server, or the pooler before it, answered with an error or with nonsense.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+impl LabError {
+    /// An error of the operating system while doing `what`, for `map_err`.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> LabError {
+        let what = what.into();
+        move |source| LabError::Io { what, source }
+    }
+}

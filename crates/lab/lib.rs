@@ -1,0 +1,42 @@
+//! A throw-away PostgreSQL on this machine, for the demo, the tests and the benches.
+//!
+//! ```no_run
+//! let postgres = lab::Postgres::start(lab::Options::default())?;
+//! assert_eq!(postgres.psql("select 1")?, "1");
+//! # Ok::<(), lab::LabError>(())
+//! ```
+//!
+//! The server listens on 127.0.0.1 and on a Unix socket of its own, and ends with the value: when it is dropped, and
+//! also when the process that owns it is killed (see [`Scratch`]). Blocking; no runtime needed.
+//!
+//! | role | password | how the server lets it in |
+//! |---|---|---|
+//! | `postgres` | – | trust, superuser |
+//! | `app` | – | trust |
+//! | `app_scram` | `secret` | scram-sha-256 |
+//! | `app_md5` | `secret` | md5 |
+//! | `app_plain` | `secret` | password (clear text) |
+//!
+//! Databases: `app` and `other`, both owned by `app`, beside `postgres`.
+
+mod account;
+mod binaries;
+mod client;
+mod command;
+mod error;
+mod options;
+mod ports;
+mod postgres;
+mod scratch;
+mod template;
+
+pub use account::Account;
+pub use client::Client;
+pub use error::LabError;
+pub use options::Options;
+pub use ports::free_port;
+pub use postgres::Postgres;
+pub use scratch::Scratch;
+
+/// The password of every role that has one.
+pub const PASSWORD: &str = "secret";

@@ -1,0 +1,126 @@
+//! A private directory that disappears with its maker, together with the processes that were started in it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use crate::{Account, LabError, command};
+
+/// Where the process ids of what runs in the directory are listed, for the watchdog.
+const PIDS: &str = "pids";
+/// Longer than the watchdog itself waits for processes to end (10 s) and for files to go.
+const WATCHDOG_LIMIT: Duration = Duration::from_secs(20);
+/// A data directory with pgbench's tables and its write-ahead log must fit into the memory behind /dev/shm.
+const ENOUGH_MEMORY: u64 = 2 << 30;
+
+/// Waits for the end of its standard input, which is the end of its maker however that came about: a pipe is closed
+/// by the kernel even after `kill -9`. Then ends what was started in the directory, and removes it. A listed process
+/// is only touched while it still works inside the directory, so a reused process id is nobody's harm.
+const WATCHDOG: &str = r#"
+trap '' INT HUP TERM
+cat >/dev/null
+inside() { case $(readlink "/proc/$1/cwd") in "$dir"|"$dir"/*) true;; *) false;; esac; }
+signal() { for pid in $(cat "$dir/pids"); do if inside "$pid"; then kill "-$1" "$pid"; alive=1; fi; done; }
+dir=$1 rounds=0 alive=
+signal QUIT
+while [ -n "$alive" ] && [ "$rounds" -lt 200 ]; do
+    sleep 0.05; alive= rounds=$((rounds + 1)); signal 0
+done
+signal KILL
+rm -rf "$dir" || { sleep 1; rm -rf "$dir"; }
+"#;
+
+/// A directory in memory where possible, private to its [`Account`]. Dropping it sends SIGQUIT to the processes that
+/// [`spawn`](Scratch::spawn) started and that still run, kills them ten seconds later, and removes the directory.
+/// The same happens when the owner is killed.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    pids: File,
+    watchdog: Child,
+    lifeline: Option<ChildStdin>,
+}
+
+impl Scratch {
+    /// Makes the directory and starts its watchdog.
+    pub fn new(account: &Account) -> Result<Scratch, LabError> {
+        let made = tempfile::Builder::new()
+            .prefix("pooler-lab-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(root())
+            .map_err(LabError::io("make a temporary directory"))?;
+        // The watchdog compares with /proc/PID/cwd, which never contains a symbolic link.
+        let path = made.path().canonicalize().map_err(LabError::io("find the temporary directory"))?;
+        account.give(&path)?;
+        let pids = OpenOptions::new().create(true).append(true).open(path.join(PIDS));
+        let pids = pids.map_err(LabError::io("write the list of processes"))?;
+        let mut watchdog = Command::new("/bin/sh")
+            .args([OsStr::new("-c"), OsStr::new(WATCHDOG), OsStr::new("lab-watchdog"), path.as_os_str()])
+            .current_dir("/")
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(LabError::io("start the watchdog"))?;
+        let lifeline = watchdog.stdin.take();
+        // From here on the watchdog removes the directory.
+        let _ = made.keep();
+        Ok(Scratch { path, pids, watchdog, lifeline })
+    }
+
+    /// The directory, without symbolic links on the way.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Starts a program that ends, at the latest, with the directory. It works in the directory and must stay there,
+    /// and has a process group of its own: a Ctrl-C is for its maker, who decides in which order things end.
+    pub fn spawn(&self, command: &mut Command) -> Result<Child, LabError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.current_dir(&self.path).process_group(0).stdin(Stdio::null()).spawn();
+        let child = child.map_err(LabError::io(format!("run {program}")))?;
+        writeln!(&self.pids, "{}", child.id()).map_err(LabError::io("write the list of processes"))?;
+        Ok(child)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        if !matches!(command::wait(&mut self.watchdog, WATCHDOG_LIMIT), Ok(Some(_))) {
+            command::kill(&mut self.watchdog);
+        }
+    }
+}
+
+/// Where temporary directories go: the memory behind /dev/shm if there is enough of it (a container often has 64 MB),
+/// else the usual place.
+pub fn root() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let free = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    let writable = rustix::fs::access(memory, rustix::fs::Access::WRITE_OK).is_ok();
+    if writable && free >= ENOUGH_MEMORY { memory.to_owned() } else { std::env::temp_dir() }
+}
+
+/// Makes a directory that only `account` may enter, or checks that the one that is there is such a directory.
+pub fn private_directory(path: &Path, account: &Account) -> Result<(), LabError> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => account.give(path),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            // Not following links: in a directory that everybody may write to, anybody may have put one there.
+            let found = fs::symlink_metadata(path).map_err(LabError::io(format!("look at {}", path.display())))?;
+            let private = found.is_dir() && found.uid() == account.uid() && found.mode() & 0o077 == 0;
+            if private { Ok(()) } else { Err(LabError::ForeignDirectory(path.to_owned())) }
+        }
+        Err(error) => Err(LabError::io(format!("make {}", path.display()))(error)),
+    }
+}

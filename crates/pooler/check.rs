@@ -1,0 +1,54 @@
+//! `pooler check` and `pooler import`: what a configuration means, without running it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use config::{Config, Secrets};
+
+use crate::arguments::config_path;
+
+/// Problems go to stderr, the settled configuration to stdout. Exit 0 or 1.
+pub fn check(config: Option<&Path>, connect: bool) -> ExitCode {
+    let loaded = match Config::load(&config_path(config)) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for warning in &loaded.warnings {
+        eprintln!("{warning} (warning)");
+    }
+    print!("{}", loaded.config.to_toml(Secrets::Hidden));
+    if connect && !reach_all(loaded.config) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn reach_all(config: Config) -> bool {
+    match proxy::check::reach(config) {
+        Ok(reports) => {
+            for report in &reports {
+                eprintln!("{report}");
+            }
+            reports.iter().all(proxy::check::Report::is_good)
+        }
+        Err(error) => {
+            eprintln!("cannot try the servers: {error}");
+            false
+        }
+    }
+}
+
+/// TOML goes to stdout, the report to stderr. Exit 0 or 1.
+pub fn import(file: &Path) -> ExitCode {
+    match config::import(file) {
+        Ok(imported) => {
+            print!("{}", imported.toml);
+            imported.report.iter().for_each(|line| eprintln!("{line}"));
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            eprintln!("{problems}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,560 @@
+//! What a server still owes for what it was sent, and when it is at rest.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+
+use crate::backend::{self, TxStatus};
+use crate::fields::Fields;
+use crate::frontend::Tag;
+use crate::header::Header;
+use crate::lexer::{self, Risk};
+use crate::statements::{Change, ClientStatements, ServerStatements};
+
+/// Messages a client may have sent ahead of their answers; a byte each.
+pub const MAX_OUTSTANDING: usize = 1 << 20;
+/// How much of an error's body is looked at: severity and SQLSTATE stand at its beginning.
+const ERROR_PREFIX: usize = 64;
+/// CommandComplete after which no prepared statement is left.
+const ALL_GONE: [&[u8]; 2] = [b"DISCARD ALL\0", b"DEALLOCATE ALL\0"];
+
+/// The conversation with one server, from check-out to check-in.
+///
+/// The only maker of [`AtRest`]. Source: protocol chapter, "Message Flow".
+#[derive(Debug)]
+pub struct Exchange {
+    owed: VecDeque<Owed>,
+    /// One for each entry of `owed` that [`Owed::changes`] something, in the same order.
+    changes: VecDeque<Change>,
+    /// Changes that did not come about, in the order they were made.
+    undone: Vec<Change>,
+    status: TxStatus,
+    copy: Copying,
+    /// Extended-protocol messages were sent since the last Sync: an implicit transaction may be open.
+    unsynced: bool,
+    /// The server skips all messages up to the next Sync.
+    skipping: bool,
+    /// The server is left with something that the next client must not meet.
+    tainted: bool,
+    /// The server's state can no longer be told for certain, so it will never be at rest.
+    doubt: bool,
+    /// The worst that has been sent since nothing was owed.
+    risk: Option<Risk>,
+    parse_in_batch: bool,
+    unnamed_statement: bool,
+}
+
+/// Proof that a server is idle, outside any transaction, and owes nothing.
+#[derive(Debug)]
+#[must_use = "the proof is what returns a server to its pool"]
+pub struct AtRest(());
+
+/// A request that has not been answered to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    Query,
+    FunctionCall,
+    Parse,
+    Bind,
+    Describe,
+    Execute,
+    Close,
+    Sync,
+    /// CopyDone or CopyFail: owes nothing itself, but tells which Syncs a COPY swallows.
+    CopyEnd,
+    /// The Parse of a named statement.
+    NamedParse,
+    /// A Parse, and a Close, of our own: the client must not hear of the answer.
+    SilentParse,
+    SilentClose,
+    /// A Parse, and a Close, that we answer ourselves when it is their turn.
+    OwnParse,
+    OwnClose,
+}
+
+impl Owed {
+    fn changes(self) -> bool {
+        match self {
+            Self::NamedParse | Self::SilentParse | Self::SilentClose | Self::OwnParse | Self::OwnClose => true,
+            Self::Query | Self::FunctionCall | Self::Parse | Self::Bind | Self::Describe => false,
+            Self::Execute | Self::Close | Self::Sync | Self::CopyEnd => false,
+        }
+    }
+}
+
+/// A message about a prepared statement that is not simply passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// The client's Parse of a named statement, sent under a name of ours.
+    Parse,
+    /// A Parse of our own, before a message that needs it.
+    SilentParse,
+    /// A Close of our own, to make room.
+    SilentClose,
+    /// The client's Parse, of what the server knows already: not sent.
+    KnownParse,
+    /// The client's Close: not sent, because others may use the statement.
+    KnownClose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copying {
+    No,
+    In,
+    Out,
+    /// Streaming replication: both ways.
+    Both,
+}
+
+/// What becomes of a client's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// It goes to the server.
+    Forward,
+    /// The server would ignore it: it is dropped here, so that it cannot fall into a later COPY.
+    Drop,
+    /// The client says goodbye.
+    Terminate,
+}
+
+/// What becomes of a server's message. All but [`Reply::NeedBody`] are final; all are forwarded unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It goes to the client.
+    Forward,
+    /// Ask again when this many bytes of the body are there.
+    NeedBody(usize),
+    /// ReadyForQuery.
+    Ready(TxStatus),
+    /// An error after which the server ends the session.
+    Fatal,
+    /// An error after which the session goes on.
+    Error,
+    /// ParameterStatus, whole.
+    Parameter,
+    /// NotificationResponse.
+    Notification,
+    /// The answer to a message of our own: not for the client.
+    Drop,
+    /// All prepared statements of the session are gone (`DEALLOCATE ALL`, `DISCARD ALL`).
+    Deallocated,
+}
+
+/// A message that no client may send here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ClientViolation {
+    /// A tag that does not exist, or not after login.
+    #[error("invalid frontend message type {0}")]
+    UnknownTag(u8),
+    /// A body where none may be.
+    #[error("invalid message length for message type {0}")]
+    Length(u8),
+    /// More than [`MAX_OUTSTANDING`] messages without waiting for an answer.
+    #[error("more than {MAX_OUTSTANDING} messages in one pipeline")]
+    PipelineTooLong,
+}
+
+/// A message that no server may send here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("server sent message type {tag:?} where none is due", tag = char::from(*tag))]
+pub struct ServerViolation {
+    /// The message's tag.
+    pub tag: u8,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            owed: VecDeque::new(),
+            changes: VecDeque::new(),
+            undone: Vec::new(),
+            status: TxStatus::Idle,
+            copy: Copying::No,
+            unsynced: false,
+            skipping: false,
+            tainted: false,
+            doubt: false,
+            risk: None,
+            parse_in_batch: false,
+            unnamed_statement: false,
+        }
+    }
+}
+
+impl Exchange {
+    /// Notes a client's message that is about to be sent. `body` is as much of it as has arrived.
+    ///
+    /// # Errors
+    /// A message no client may send; the caller ends that client.
+    pub fn request(&mut self, header: Header, body: &[u8]) -> Result<Request, ClientViolation> {
+        let tag = Tag::of(header.tag).ok_or(ClientViolation::UnknownTag(header.tag))?;
+        if tag.is_bare() && header.body_len() != 0 {
+            return Err(ClientViolation::Length(header.tag));
+        }
+        if self.owed.len() >= MAX_OUTSTANDING {
+            return Err(ClientViolation::PipelineTooLong);
+        }
+        match tag {
+            Tag::Query => {
+                self.note_risk(lexer::simple_query(body, body.len() == header.body_len()));
+                self.owe(Owed::Query);
+            }
+            Tag::FunctionCall => {
+                self.note_risk(Risk::MayCommit);
+                self.owe(Owed::FunctionCall);
+            }
+            Tag::Parse => {
+                let text = memchr::memchr(0, body).map_or(&[][..], |end| &body[end + 1..]);
+                self.note_risk(lexer::first_statement(text));
+                self.parse_in_batch = true;
+                self.unnamed_statement |= body.first() == Some(&0);
+                self.owe_unsynced(Owed::Parse);
+            }
+            Tag::Bind => {
+                if !self.parse_in_batch {
+                    self.note_risk(Risk::MayCommit);
+                }
+                self.owe_unsynced(Owed::Bind);
+            }
+            Tag::Describe => self.owe_unsynced(Owed::Describe),
+            Tag::Execute => self.owe_unsynced(Owed::Execute),
+            Tag::Close => self.owe_unsynced(Owed::Close),
+            Tag::Sync => self.sync(),
+            Tag::CopyData if self.owed.is_empty() => return Ok(Request::Drop),
+            Tag::CopyDone | Tag::CopyFail if self.owed.is_empty() => return Ok(Request::Drop),
+            Tag::CopyDone | Tag::CopyFail => self.owed.push_back(Owed::CopyEnd),
+            Tag::CopyData | Tag::Flush => {}
+            Tag::Terminate => return Ok(Request::Terminate),
+        }
+        Ok(Request::Forward)
+    }
+
+    /// Notes the text of a Parse that does not pass through [`Exchange::request`].
+    pub fn note_text(&mut self, text: &[u8]) {
+        self.note_risk(lexer::first_statement(text));
+    }
+
+    /// Notes a message about a prepared statement, and what it changes.
+    ///
+    /// # Errors
+    /// See [`ClientViolation::PipelineTooLong`].
+    pub fn prepared(&mut self, message: Prepared, change: Change) -> Result<(), ClientViolation> {
+        if self.owed.len() >= MAX_OUTSTANDING {
+            return Err(ClientViolation::PipelineTooLong);
+        }
+        let owed = match message {
+            Prepared::Parse => Owed::NamedParse,
+            Prepared::SilentParse => Owed::SilentParse,
+            Prepared::SilentClose => Owed::SilentClose,
+            Prepared::KnownParse => Owed::OwnParse,
+            Prepared::KnownClose => Owed::OwnClose,
+        };
+        self.unsynced |= !matches!(owed, Owed::OwnParse | Owed::OwnClose);
+        self.parse_in_batch |= owed == Owed::NamedParse;
+        if self.skipping {
+            self.undone.push(change);
+        } else {
+            self.owed.push_back(owed);
+            self.changes.push_back(change);
+        }
+        Ok(())
+    }
+
+    /// The tag of an answer of our own whose turn it is: ParseComplete or CloseComplete.
+    pub fn own_answer(&mut self) -> Option<u8> {
+        let tag = match self.owed.front()? {
+            Owed::OwnParse => b'1',
+            Owed::OwnClose => b'3',
+            _ => return None,
+        };
+        self.owed.pop_front();
+        self.changes.pop_front();
+        Some(tag)
+    }
+
+    /// Takes back the changes that did not come about, the last one first.
+    pub fn undo(&mut self, client: &mut ClientStatements, server: &mut ServerStatements) {
+        self.undone.drain(..).rev().for_each(|change| change.undo(client, server));
+    }
+
+    /// Whether an unnamed statement was parsed in this conversation.
+    pub fn has_unnamed_statement(&self) -> bool {
+        self.unnamed_statement
+    }
+
+    fn owe(&mut self, owed: Owed) {
+        if !self.skipping {
+            self.owed.push_back(owed);
+        }
+    }
+
+    fn owe_unsynced(&mut self, owed: Owed) {
+        self.unsynced = true;
+        self.owe(owed);
+    }
+
+    fn sync(&mut self) {
+        // A server in COPY IN ignores Sync, unless an error on its way to us has ended the COPY already.
+        if self.copy == Copying::In && !self.owed.contains(&Owed::CopyEnd) {
+            self.doubt = true;
+        }
+        self.unsynced = false;
+        self.skipping = false;
+        self.parse_in_batch = false;
+        self.owed.push_back(Owed::Sync);
+    }
+
+    fn note_risk(&mut self, risk: Risk) {
+        self.risk = self.risk.max(Some(risk));
+    }
+
+    /// Notes a server's message. `body` is as much of it as has arrived.
+    ///
+    /// # Errors
+    /// A message that is not due; the caller closes the server.
+    pub fn reply(&mut self, header: Header, body: &[u8]) -> Result<Reply, ServerViolation> {
+        let violation = ServerViolation { tag: header.tag };
+        let tag = backend::Tag::of(header.tag).ok_or(violation)?;
+        let needed = match tag {
+            backend::Tag::ReadyForQuery | backend::Tag::ParameterStatus => header.body_len(),
+            backend::Tag::ErrorResponse => header.body_len().min(ERROR_PREFIX),
+            backend::Tag::CommandComplete if ALL_GONE.iter().any(|tag| tag.len() == header.body_len()) => {
+                header.body_len()
+            }
+            _ => 0,
+        };
+        if body.len() < needed {
+            return Ok(Reply::NeedBody(needed));
+        }
+        while self.owed.front() == Some(&Owed::CopyEnd) {
+            self.owed.pop_front();
+        }
+        use backend::Tag as B;
+        match tag {
+            B::DataRow | B::CopyData | B::RowDescription | B::NoData => self.row_or_description(tag),
+            B::CommandComplete if ALL_GONE.contains(&body) => self.command_ends().map(|_| Reply::Deallocated),
+            B::CommandComplete | B::EmptyQueryResponse | B::PortalSuspended => self.command_ends(),
+            B::ParseComplete => self.answers_either(Owed::Parse, Owed::NamedParse, Owed::SilentParse),
+            B::BindComplete => self.answers(Owed::Bind),
+            B::CloseComplete => self.answers_either(Owed::Close, Owed::Close, Owed::SilentClose),
+            B::FunctionCallResponse => (self.owed.front() == Some(&Owed::FunctionCall)).then_some(Reply::Forward),
+            B::ParameterDescription => (self.owed.front() == Some(&Owed::Describe)).then_some(Reply::Forward),
+            B::ReadyForQuery => TxStatus::of(body).and_then(|status| self.ready(status)),
+            B::ErrorResponse => Some(self.error(Fields::parse(body))),
+            B::CopyInResponse => self.copy_begins(Copying::In),
+            B::CopyOutResponse => self.copy_begins(Copying::Out),
+            B::CopyBothResponse => self.copy_begins(Copying::Both),
+            B::CopyDone => self.copy_out_ends(),
+            B::NoticeResponse => Some(Reply::Forward),
+            B::NotificationResponse => Some(Reply::Notification),
+            B::ParameterStatus => Some(Reply::Parameter),
+            B::Authentication | B::BackendKeyData | B::NegotiateProtocolVersion => None,
+        }
+        .ok_or(violation)
+    }
+
+    fn row_or_description(&mut self, tag: backend::Tag) -> Option<Reply> {
+        match (self.owed.front()?, tag) {
+            (Owed::Describe, backend::Tag::RowDescription | backend::Tag::NoData) => {
+                self.owed.pop_front();
+            }
+            (Owed::Execute, backend::Tag::DataRow | backend::Tag::CopyData) => {}
+            (Owed::Query, backend::Tag::DataRow | backend::Tag::CopyData | backend::Tag::RowDescription) => {}
+            _ => return None,
+        }
+        Some(Reply::Forward)
+    }
+
+    fn command_ends(&mut self) -> Option<Reply> {
+        match self.owed.front()? {
+            Owed::Query => {
+                if self.copy == Copying::In && self.owed.get(1) == Some(&Owed::CopyEnd) {
+                    self.owed.remove(1);
+                }
+            }
+            Owed::Execute => {
+                self.owed.pop_front();
+            }
+            _ => return None,
+        }
+        self.copy = Copying::No;
+        Some(Reply::Forward)
+    }
+
+    fn answers(&mut self, request: Owed) -> Option<Reply> {
+        self.owed.pop_front_if(|front| *front == request)?;
+        Some(Reply::Forward)
+    }
+
+    fn answers_either(&mut self, plain: Owed, named: Owed, silent: Owed) -> Option<Reply> {
+        let answered = self.owed.pop_front_if(|front| [plain, named, silent].contains(front))?;
+        if answered.changes() {
+            self.changes.pop_front();
+        }
+        Some(if answered == silent { Reply::Drop } else { Reply::Forward })
+    }
+
+    fn ready(&mut self, status: TxStatus) -> Option<Reply> {
+        match self.owed.pop_front() {
+            Some(Owed::Query | Owed::FunctionCall | Owed::Sync) => {}
+            _ if self.doubt => {}
+            _ => return None,
+        }
+        self.copy = Copying::No;
+        self.status = status;
+        if self.owed.is_empty() {
+            self.risk = None;
+        }
+        Some(Reply::Ready(status))
+    }
+
+    /// After an error the server skips to the next Sync; in a simple Query or FunctionCall ReadyForQuery follows at once.
+    fn error(&mut self, fields: Fields<'_>) -> Reply {
+        if fields.is_fatal() {
+            self.doubt = true;
+            return Reply::Fatal;
+        }
+        self.copy = Copying::No;
+        match self.owed.front() {
+            // Sync commits, and may fail at it: ReadyForQuery follows all the same.
+            Some(Owed::Query | Owed::FunctionCall | Owed::Sync) => {}
+            None => self.doubt = true,
+            Some(_) => {
+                while let Some(skipped) = self.owed.pop_front_if(|front| *front != Owed::Sync) {
+                    if skipped.changes() {
+                        self.undone.extend(self.changes.pop_front());
+                    }
+                }
+                self.skipping = self.owed.is_empty();
+            }
+        }
+        Reply::Error
+    }
+
+    fn copy_begins(&mut self, copy: Copying) -> Option<Reply> {
+        if !matches!(self.owed.front()?, Owed::Query | Owed::Execute) {
+            return None;
+        }
+        self.copy = copy;
+        match copy {
+            Copying::In => self.swallow_syncs(),
+            Copying::Both => self.doubt = true,
+            Copying::Out | Copying::No => {}
+        }
+        Some(Reply::Forward)
+    }
+
+    /// Syncs already sent, up to the end of the COPY's data, are ignored by the server. What else was sent there is an error.
+    fn swallow_syncs(&mut self) {
+        let end = self.owed.iter().position(|owed| *owed == Owed::CopyEnd).unwrap_or(self.owed.len());
+        let behind = self.owed.range(1..end);
+        if behind.clone().any(|owed| *owed != Owed::Sync) {
+            self.doubt = true;
+        } else if behind.len() > 0 {
+            self.owed.drain(1..end);
+            self.unsynced |= self.owed.front() == Some(&Owed::Execute) && !self.owed.contains(&Owed::Sync);
+        }
+    }
+
+    fn copy_out_ends(&mut self) -> Option<Reply> {
+        match self.copy {
+            Copying::Out => self.copy = Copying::No,
+            Copying::Both => {}
+            Copying::No | Copying::In => return None,
+        }
+        Some(Reply::Forward)
+    }
+
+    /// The proof, once everything is answered and the session is idle, outside any transaction.
+    pub fn at_rest(&mut self) -> Option<AtRest> {
+        let quiet = self.is_quiet() && self.status == TxStatus::Idle && !self.tainted;
+        quiet.then_some(AtRest(()))
+    }
+
+    /// Whether nothing is owed, half done or in doubt; a transaction block may still be open.
+    pub fn is_quiet(&self) -> bool {
+        !self.doubt
+            && !self.unsynced
+            && !self.skipping
+            && self.copy == Copying::No
+            && self.owed.iter().all(|owed| *owed == Owed::CopyEnd)
+    }
+
+    /// Says that the server is left with something that the next client must not meet: it will not be at rest.
+    pub fn taint(&mut self) {
+        self.tainted = true;
+    }
+
+    /// Whether the client is done with a server that must not be lent again.
+    pub fn is_spent(&self) -> bool {
+        self.tainted && self.is_quiet() && self.status == TxStatus::Idle
+    }
+
+    /// Where the session stood at the last ReadyForQuery.
+    pub fn status(&self) -> TxStatus {
+        self.status
+    }
+
+    /// What it takes to bring an abandoned conversation to rest, if anything does.
+    pub fn way_back(&self) -> WayBack {
+        if self.doubt || self.tainted || self.copy == Copying::Both {
+            WayBack::None
+        } else if self.copy == Copying::In && !self.owed.contains(&Owed::CopyEnd) {
+            WayBack::CopyFail { sync: self.owed.front() == Some(&Owed::Execute) }
+        } else if self.unsynced || self.skipping {
+            WayBack::Sync
+        } else if !self.is_quiet() {
+            WayBack::Wait
+        } else if self.status == TxStatus::Idle {
+            WayBack::Done
+        } else {
+            WayBack::Rollback
+        }
+    }
+
+    /// Whether what runs may be canceled although nobody asked: never when it may be committing.
+    pub fn is_safe_to_cancel(&self) -> bool {
+        match self.risk {
+            None => false,
+            Some(Risk::Reads) => true,
+            Some(Risk::Writes) => self.status != TxStatus::Idle,
+            Some(Risk::MayCommit) => false,
+        }
+    }
+
+    /// Makes it fit for the next conversation, keeping its memory within reason.
+    pub fn reset(&mut self) {
+        let mut owed = std::mem::take(&mut self.owed);
+        owed.clear();
+        if owed.capacity() > 1024 {
+            owed.shrink_to(64);
+        }
+        self.changes.clear();
+        let changes = std::mem::take(&mut self.changes);
+        *self = Self { owed, changes, ..Self::default() };
+    }
+}
+
+/// The next step for a conversation whose client is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayBack {
+    /// It is at rest.
+    Done,
+    /// Wait for the answers that are due.
+    Wait,
+    /// Send CopyFail; after it a Sync, where the COPY came by the extended protocol.
+    CopyFail {
+        /// Whether the Sync is needed.
+        sync: bool,
+    },
+    /// Send Sync.
+    Sync,
+    /// Send ROLLBACK.
+    Rollback,
+    /// Nothing helps: close the server.
+    None,
+}
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -1,0 +1,57 @@
+//! The fields of ErrorResponse and NoticeResponse.
+
+/// The fields of an error or notice, borrowed from its body.
+///
+/// Source: protocol chapter, "Error and Notice Message Fields". Unknown fields are ignored, as it demands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// `V`, or `S` where a server older than 9.6 sends no `V`: FATAL, ERROR, WARNING, NOTICE …
+    pub severity: &'a [u8],
+    /// `C`
+    pub sqlstate: &'a [u8],
+    /// `M`
+    pub message: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a body; what is missing or cut stays empty.
+    pub fn parse(mut body: &'a [u8]) -> Self {
+        let mut fields = Self::default();
+        while let Some((&code, rest)) = body.split_first() {
+            let Some(end) = memchr::memchr(0, rest) else { break };
+            let value = &rest[..end];
+            match code {
+                b'V' => fields.severity = value,
+                b'S' if fields.severity.is_empty() => fields.severity = value,
+                b'C' => fields.sqlstate = value,
+                b'M' => fields.message = value,
+                _ => {}
+            }
+            body = &rest[end + 1..];
+        }
+        fields
+    }
+
+    /// Whether the sender ends the session after this.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.severity, b"FATAL" | b"PANIC")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_untranslated_severity_wins() {
+        let fields = Fields::parse(b"SFATAL\xc3\xa9\0VFATAL\0C57P01\0Mgone\0\0");
+        assert!(fields.is_fatal());
+        assert_eq!((fields.sqlstate, fields.message), (&b"57P01"[..], &b"gone"[..]));
+    }
+
+    #[test]
+    fn a_body_that_is_cut_off_gives_what_it_has() {
+        let fields = Fields::parse(b"SERROR\0C4260");
+        assert_eq!((fields.severity, fields.sqlstate), (&b"ERROR"[..], &b""[..]));
+    }
+}

@@ -1,0 +1,105 @@
+//! Just enough SQL: the first keyword, past blanks and comments, and whether the text is a single statement.
+//!
+//! It raises suspicion and never decides what a statement does: the server does that.
+
+/// What may be lost if a statement is canceled on nobody's request. Ordered: a batch is as risky as its worst statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Risk {
+    /// A single statement that reads.
+    Reads,
+    /// A single statement that may write, but does not end a transaction block.
+    Writes,
+    /// May be committing, or is not understood.
+    MayCommit,
+}
+
+/// Judges the text of a simple Query, or as much of it as has arrived.
+pub fn simple_query(text: &[u8], complete: bool) -> Risk {
+    if !complete || !is_single(text) {
+        return Risk::MayCommit;
+    }
+    first_statement(text)
+}
+
+/// Judges the text of a Parse, which the protocol limits to one statement; its beginning is enough.
+pub fn first_statement(text: &[u8]) -> Risk {
+    let keyword = first_keyword(text);
+    let is = |words: &[&str]| words.iter().any(|word| keyword.eq_ignore_ascii_case(word.as_bytes()));
+    if is(&["select", "table", "values", "show", "fetch"]) {
+        Risk::Reads
+    } else if keyword.is_empty() || is(&["commit", "end", "prepare", "rollback", "abort"]) {
+        Risk::MayCommit
+    } else {
+        Risk::Writes
+    }
+}
+
+/// The first word outside of blanks and comments; empty where there is none, or where it may be cut off.
+pub fn first_keyword(text: &[u8]) -> &[u8] {
+    let rest = skip_blanks_and_comments(text);
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphabetic() || **byte == b'_').count();
+    if len == rest.len() { &[] } else { &rest[..len] }
+}
+
+fn skip_blanks_and_comments(mut text: &[u8]) -> &[u8] {
+    loop {
+        text = text.trim_ascii_start();
+        text = if text.starts_with(b"--") {
+            let end = memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len());
+            &text[end..]
+        } else if text.starts_with(b"/*") {
+            skip_block_comment(text)
+        } else {
+            return text;
+        };
+    }
+}
+
+/// Block comments nest in PostgreSQL. Source: manual, "Lexical Structure", comments.
+fn skip_block_comment(text: &[u8]) -> &[u8] {
+    let (mut depth, mut at) = (0usize, 0);
+    while at < text.len() {
+        match text.get(at..at + 2) {
+            Some(b"/*") => (depth, at) = (depth + 1, at + 2),
+            Some(b"*/") => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            return &text[at..];
+        }
+    }
+    &[]
+}
+
+/// Whether nothing but blanks follows the first semicolon. One inside a string makes this say no, which is the safe side.
+fn is_single(text: &[u8]) -> bool {
+    let text = text.strip_suffix(b"\0").unwrap_or(text);
+    memchr::memchr(b';', text).is_none_or(|at| text[at + 1..].trim_ascii_start().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_hide_no_commit() {
+        for text in ["commit\0", " /* a /* b */ */ -- x\n END;\0", "\tPrepare transaction 'x'\0", "-- nothing\0"] {
+            assert_eq!(simple_query(text.as_bytes(), true), Risk::MayCommit, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_second_statement_makes_it_a_risk() {
+        assert_eq!(simple_query(b"select 1; \0", true), Risk::Reads);
+        assert_eq!(simple_query(b"select 1; commit\0", true), Risk::MayCommit);
+        assert_eq!(simple_query(b"update t set a = 1\0", true), Risk::Writes);
+    }
+
+    #[test]
+    fn what_has_not_arrived_yet_is_a_risk() {
+        assert_eq!(simple_query(b"select 1", false), Risk::MayCommit);
+        assert_eq!(first_statement(b"comm"), Risk::MayCommit);
+        assert_eq!(first_statement(b"/* half a comment"), Risk::MayCommit);
+        assert_eq!(first_statement(b"select $1 from"), Risk::Reads);
+    }
+}

@@ -1,0 +1,280 @@
+//! Prepared statements shared by clients: names on the client's side, numbers on the server's.
+//!
+//! A client's name stands for a text; a server knows the text under a name of ours. Which server knows which text is
+//! noted as soon as the Parse is sent, and taken back if the server refuses or skips it.
+
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::messages;
+
+/// What our names on servers begin with.
+const PREFIX: &[u8] = b"POOLER_";
+
+/// A prepared statement's text and parameter types, as they stand in Parse behind the name.
+#[derive(Debug)]
+pub struct Statement {
+    /// Its number.
+    pub id: u64,
+    name: Box<[u8]>,
+    body: Box<[u8]>,
+}
+
+impl Statement {
+    /// Its name on servers.
+    pub fn server_name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Appends the Parse that makes it known to a server.
+    pub fn write_parse(&self, out: &mut Vec<u8>) {
+        messages::message(out, b'P', |out| {
+            messages::cstr(out, &self.name);
+            out.extend_from_slice(&self.body);
+        });
+    }
+}
+
+/// Whether a client's name looks like one of ours, and must not reach a server as it is.
+pub fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(PREFIX)
+}
+
+/// A statement in the catalog, found by its body.
+#[derive(Debug)]
+struct Entry(Arc<Statement>);
+
+impl Borrow<[u8]> for Entry {
+    fn borrow(&self) -> &[u8] {
+        &self.0.body
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.body.hash(state);
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.body == other.0.body
+    }
+}
+
+impl Eq for Entry {}
+
+/// All statements of a pool: equal text and types are one statement.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    known: HashSet<Entry>,
+    prune_at: usize,
+    last_id: u64,
+}
+
+impl Catalog {
+    /// The one statement with this body. Statements that nobody uses any more are forgotten as the catalog grows.
+    pub fn intern(&mut self, body: &[u8]) -> Arc<Statement> {
+        if let Some(Entry(known)) = self.known.get(body) {
+            return known.clone();
+        }
+        if self.known.len() >= self.prune_at {
+            self.known.retain(|Entry(known)| Arc::strong_count(known) > 1);
+            self.prune_at = (self.known.len() * 2).max(256);
+        }
+        self.last_id += 1;
+        let id = self.last_id;
+        let name = [PREFIX, id.to_string().as_bytes()].concat().into();
+        let statement = Arc::new(Statement { id, name, body: body.into() });
+        self.known.insert(Entry(statement.clone()));
+        statement
+    }
+}
+
+/// The names that one client has given to statements.
+#[derive(Debug, Default)]
+pub struct ClientStatements {
+    names: HashMap<Box<[u8]>, Arc<Statement>>,
+}
+
+impl ClientStatements {
+    /// What a name stands for.
+    pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        self.names.get(name)
+    }
+
+    /// Gives a name to a statement.
+    pub fn define(&mut self, name: &[u8], statement: Arc<Statement>) {
+        self.names.insert(name.into(), statement);
+    }
+
+    /// Takes a name away.
+    pub fn forget(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
+        self.names.remove(name)
+    }
+
+    /// Takes all names away (`DEALLOCATE ALL`, `DISCARD ALL`).
+    pub fn clear(&mut self) {
+        self.names.clear();
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is no name.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+/// The statements that one server knows, with the turn in which each was used last.
+#[derive(Debug, Default)]
+pub struct ServerStatements {
+    used: HashMap<u64, (u64, Arc<Statement>)>,
+    turn: u64,
+}
+
+impl ServerStatements {
+    /// Whether the server knows a statement; if so it counts as used.
+    pub fn touch(&mut self, id: u64) -> bool {
+        self.turn += 1;
+        let turn = self.turn;
+        self.used.get_mut(&id).map(|entry| entry.0 = turn).is_some()
+    }
+
+    /// Notes that the server knows a statement. The one used least is to be closed where `most` would be passed.
+    #[must_use = "the statement that has to go must be closed on the server"]
+    pub fn add(&mut self, statement: Arc<Statement>, most: usize) -> Option<Arc<Statement>> {
+        let goes = if self.used.len() >= most { self.least_used() } else { None };
+        self.turn += 1;
+        self.used.insert(statement.id, (self.turn, statement));
+        goes
+    }
+
+    fn least_used(&mut self) -> Option<Arc<Statement>> {
+        let (id, _) = self.used.iter().min_by_key(|(_, (turn, _))| *turn)?;
+        let id = *id;
+        self.used.remove(&id).map(|(_, statement)| statement)
+    }
+
+    /// Notes that the server does not know a statement.
+    pub fn remove(&mut self, id: u64) {
+        self.used.remove(&id);
+    }
+
+    /// Notes that the server knows none (`DEALLOCATE ALL`, `DISCARD ALL`).
+    pub fn clear(&mut self) {
+        self.used.clear();
+    }
+
+    /// How many it knows.
+    pub fn len(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Whether it knows none.
+    pub fn is_empty(&self) -> bool {
+        self.used.is_empty()
+    }
+}
+
+/// What a message changes in the notes above, to be taken back if the server refuses or skips it.
+#[derive(Debug)]
+pub enum Change {
+    /// A client has given a name; perhaps a server was told the statement for it.
+    Defined {
+        /// The client's name.
+        name: Box<[u8]>,
+        /// The number, if a server was told.
+        on_server: Option<u64>,
+    },
+    /// A client has given a name up.
+    Forgot {
+        /// The client's name.
+        name: Box<[u8]>,
+        /// What it stood for.
+        statement: Option<Arc<Statement>>,
+    },
+    /// A server was told a statement on our own account.
+    Told(u64),
+    /// A server was told to close a statement on our own account.
+    Closed(Arc<Statement>),
+    /// Nothing.
+    Nothing,
+}
+
+impl Change {
+    /// Takes it back.
+    pub fn undo(self, client: &mut ClientStatements, server: &mut ServerStatements) {
+        match self {
+            Self::Defined { name, on_server } => {
+                client.forget(&name);
+                on_server.into_iter().for_each(|id| server.remove(id));
+            }
+            Self::Forgot { name, statement } => {
+                if let Some(statement) = statement {
+                    client.define(&name, statement);
+                }
+            }
+            Self::Told(id) => server.remove(id),
+            // It is one more than allowed then; the next one to be told makes up for it.
+            Self::Closed(statement) => {
+                let _ = server.add(statement, usize::MAX);
+            }
+            Self::Nothing => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_text_and_types_are_one_statement() {
+        let mut catalog = Catalog::default();
+        let one = catalog.intern(b"select $1\0\0\x01\0\0\0\x17");
+        assert_eq!(catalog.intern(b"select $1\0\0\x01\0\0\0\x17").id, one.id);
+        assert_ne!(catalog.intern(b"select $1\0\0\x01\0\0\0\x19").id, one.id);
+    }
+
+    #[test]
+    fn statements_nobody_uses_are_forgotten() {
+        let mut catalog = Catalog::default();
+        for number in 0..100_000u32 {
+            catalog.intern(&number.to_be_bytes());
+        }
+        assert!(catalog.known.len() <= 512);
+    }
+
+    #[test]
+    fn the_statement_used_least_goes_first() {
+        let mut catalog = Catalog::default();
+        let mut server = ServerStatements::default();
+        let [a, b, c] = [b"a", b"b", b"c"].map(|body| catalog.intern(body));
+        assert!(server.add(a.clone(), 2).is_none() && server.add(b.clone(), 2).is_none());
+        assert!(server.touch(a.id));
+        assert_eq!(server.add(c, 2).map(|statement| statement.id), Some(b.id));
+        assert!(!server.touch(b.id) && server.touch(a.id));
+    }
+
+    #[test]
+    fn what_is_undone_in_reverse_is_as_before() {
+        let mut catalog = Catalog::default();
+        let (mut client, mut server) = (ClientStatements::default(), ServerStatements::default());
+        let [old, new] = [b"old", b"new"].map(|body| catalog.intern(body));
+        client.define(b"s", old.clone());
+        let forgot = Change::Forgot { name: b"s".as_slice().into(), statement: client.forget(b"s") };
+        client.define(b"s", new.clone());
+        let _ = server.add(new.clone(), 9);
+        let defined = Change::Defined { name: b"s".as_slice().into(), on_server: Some(new.id) };
+        defined.undo(&mut client, &mut server);
+        forgot.undo(&mut client, &mut server);
+        assert_eq!(client.get(b"s").map(|statement| statement.id), Some(old.id));
+        assert!(server.is_empty());
+    }
+}

@@ -1,0 +1,82 @@
+//! `pooler check --connect`: whether each database's server can be reached and logged in to.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use config::Config;
+
+use crate::control;
+use crate::error::ServerReport;
+use crate::pools::SharedPool;
+use crate::server::opening;
+use crate::services::Services;
+use crate::worker::Workers;
+
+/// How one database fared.
+#[derive(Debug)]
+pub struct Report {
+    database: Arc<str>,
+    user: Arc<str>,
+    failure: Option<ServerReport>,
+}
+
+impl Report {
+    /// Whether its server was reached and let us in.
+    pub fn is_good(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { database, user, failure } = self;
+        match failure {
+            None => write!(f, "database {database:?}, user {user:?}: ok"),
+            Some(report) => {
+                write!(f, "database {database:?}, user {user:?}: {} ({})", report.message, report.sqlstate)?;
+                match advice(report) {
+                    Some(advice) => write!(f, "\n  {advice}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// What an operator can do about the usual refusals.
+fn advice(report: &ServerReport) -> Option<&'static str> {
+    match report.sqlstate.as_str() {
+        "28000" => Some("the server's pg_hba.conf needs a line for this database, user and address"),
+        "28P01" => Some("the password in auth_file, or of the database, is not the one the server knows"),
+        "3D000" => Some("the server has no database of this name: see dbname"),
+        "42501" => Some("the role needs: GRANT CONNECT ON DATABASE … TO …"),
+        _ => None,
+    }
+}
+
+/// Tries each database of the configuration: as its forced user, else as the first user of `auth_file`.
+///
+/// # Errors
+/// When the system gives no event queue.
+pub fn reach(config: Config) -> io::Result<Vec<Report>> {
+    let house = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let users: Vec<String> = config.userlist.keys().cloned().collect();
+    let databases: Vec<_> = config.databases.values().filter(|database| database.name != "*").cloned().collect();
+    let services = Services::new(config, house.handle().clone(), Workers::start(1)?);
+    house.block_on(async {
+        let mut reports = Vec::new();
+        for database in databases {
+            let user =
+                database.user.clone().or_else(|| users.first().cloned()).unwrap_or_else(|| "postgres".to_owned());
+            let pool = control::pool_for(&services, &database, &user);
+            reports.push(try_pool(&services, &pool).await);
+        }
+        Ok(reports)
+    })
+}
+
+async fn try_pool(services: &Services, pool: &SharedPool) -> Report {
+    let failure = opening::attempt(services, pool).await.err();
+    Report { database: pool.database.clone(), user: pool.user.clone(), failure }
+}

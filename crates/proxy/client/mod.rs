@@ -1,0 +1,8 @@
+//! A client's life after login: its rules, its session, and what others see of it.
+
+pub mod handle;
+mod prepared;
+pub mod reclaim;
+pub mod relay;
+pub mod rules;
+pub mod session;

@@ -1,0 +1,154 @@
+//! What the configuration says for one client, read once per configuration and not per query.
+
+use std::time::Duration;
+
+use config::{Config, PoolMode};
+use protocol::messages;
+
+use crate::clock::Micros;
+use crate::error::ClientError;
+
+use super::handle::Doing;
+
+/// What the configuration says for the clients of one user in one pool.
+#[derive(Debug)]
+pub struct Rules {
+    /// When a server is returned.
+    pub mode: PoolMode,
+    /// Size of a desk's buffers.
+    pub pkt_buf: usize,
+    /// Longest message.
+    pub max_packet_size: usize,
+    /// Prepared statements that a server may know at once; 0 where they are left to the server.
+    pub max_prepared: usize,
+    /// Whether the simple Query is refused.
+    pub disable_pqexec: bool,
+    /// After how long in the pool a server is checked before use.
+    pub server_check_delay: Duration,
+    /// The Query that checks it; none for no check.
+    pub check: Option<Vec<u8>>,
+    /// The Query that resets a server after a session; none for no reset.
+    pub reset: Option<Vec<u8>>,
+    /// Whether that is done after each transaction too.
+    pub reset_always: bool,
+    /// When to tell a waiting client that it waits.
+    pub query_wait_notify: Option<Duration>,
+    /// Whether errors given to clients are logged.
+    pub log_errors: bool,
+    client_idle: Option<Duration>,
+    query_wait: Option<Duration>,
+    query: Option<Duration>,
+    idle_transaction: Option<Duration>,
+    transaction: Option<Duration>,
+}
+
+impl Rules {
+    /// For clients who logged in as `login_user` and use the servers of `pool_user`.
+    ///
+    /// None when the database is no longer configured.
+    pub fn new(config: &Config, database: &str, pool_user: &str, login_user: &str) -> Option<Self> {
+        let database = config.find_database(database)?;
+        let pool = config.pool_settings(&database, pool_user);
+        let client = config.client_settings(&database, login_user);
+        let global = &config.global;
+        Some(Self {
+            mode: pool.pool_mode,
+            pkt_buf: global.pkt_buf as usize,
+            max_packet_size: global.max_packet_size as usize,
+            max_prepared: match pool.pool_mode {
+                PoolMode::Session => 0,
+                PoolMode::Transaction | PoolMode::Statement => global.max_prepared_statements as usize,
+            },
+            disable_pqexec: global.disable_pqexec,
+            server_check_delay: global.server_check_delay,
+            check: match global.server_check_query.as_str() {
+                "" => None,
+                "<empty>" => query(""),
+                text => query(text),
+            },
+            reset: if global.server_reset_query.is_empty() { None } else { query(&global.server_reset_query) },
+            reset_always: global.server_reset_query_always,
+            query_wait_notify: global.query_wait_notify,
+            log_errors: global.log_pooler_errors,
+            client_idle: client.client_idle_timeout,
+            query_wait: client.query_wait_timeout,
+            query: pool.query_timeout,
+            idle_transaction: pool.idle_transaction_timeout,
+            transaction: pool.transaction_timeout,
+        })
+    }
+
+    /// The reset that is due when a client leaves its server for good.
+    pub fn reset_after_session(&self) -> Option<Vec<u8>> {
+        let due = self.mode == PoolMode::Session || self.reset_always;
+        self.reset.clone().filter(|_| due)
+    }
+
+    /// Until when a client may go on doing what it does, which it began at `since`; `xact` is when its transaction began.
+    pub fn deadline(&self, doing: Doing, since: Micros, xact: Option<Micros>) -> Option<Micros> {
+        let limit = match doing {
+            Doing::Idle => self.client_idle,
+            Doing::Waiting => earlier(self.query_wait, self.query),
+            Doing::Query => self.query,
+            Doing::Holding => self.idle_transaction.filter(|_| xact.is_some()),
+        };
+        let transaction = xact.and_then(|began| Some(began.after(self.transaction?)));
+        earlier(limit.map(|limit| since.after(limit)), transaction)
+    }
+
+    /// What a client hears whose time is up.
+    pub fn verdict(&self, doing: Doing, now: Micros, xact: Option<Micros>) -> ClientError {
+        let xact_is_late = xact.is_some_and(|began| self.transaction.is_some_and(|limit| began.after(limit) <= now));
+        match doing {
+            _ if xact_is_late => ClientError::TransactionTimeout,
+            Doing::Idle => ClientError::ClientIdleTimeout,
+            Doing::Waiting if earlier(self.query_wait, self.query) != self.query_wait => ClientError::QueryTimeoutWaiting,
+            Doing::Waiting => ClientError::QueryWaitTimeout,
+            Doing::Query => ClientError::QueryTimeout,
+            Doing::Holding => ClientError::IdleTransactionTimeout,
+        }
+    }
+}
+
+fn query(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() + 6);
+    messages::query(&mut out, text.as_bytes());
+    Some(out)
+}
+
+fn earlier<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    a.into_iter().chain(b).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(toml: impl FnOnce(&mut Config)) -> Rules {
+        let mut config = Config::default();
+        config.databases.insert("app".into(), config::Database { name: "app".into(), ..Default::default() });
+        toml(&mut config);
+        Rules::new(&config, "app", "u", "u").expect("the database exists")
+    }
+
+    #[test]
+    fn the_shorter_limit_counts_and_is_named() {
+        let seconds = |count| Some(Duration::from_secs(count));
+        let rules = rules(|config| {
+            config.global.idle_transaction_timeout = seconds(10);
+            config.global.transaction_timeout = seconds(30);
+        });
+        let began = Micros(1);
+        let late = |second: u64| Micros(second * 1_000_000 + 2);
+        assert_eq!(rules.deadline(Doing::Holding, late(5), Some(began)), Some(late(15)));
+        assert_eq!(rules.deadline(Doing::Holding, late(25), Some(began)), Some(Micros(30_000_001)));
+        assert_eq!(rules.verdict(Doing::Holding, late(16), Some(began)), ClientError::IdleTransactionTimeout);
+        assert_eq!(rules.verdict(Doing::Holding, late(31), Some(began)), ClientError::TransactionTimeout);
+    }
+
+    #[test]
+    fn a_session_that_holds_a_server_outside_a_transaction_has_no_limit() {
+        let rules = rules(|config| config.global.idle_transaction_timeout = Some(Duration::from_secs(1)));
+        assert_eq!(rules.deadline(Doing::Holding, Micros(1), None), None);
+    }
+}

@@ -1,0 +1,420 @@
+//! The life of a client after login: idle, in the queue, with a server, and again, until it leaves.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use config::PoolMode;
+use pool::WorkerId;
+use protocol::backend::TxStatus;
+use protocol::messages::{self, Severity};
+use protocol::params::Params;
+use protocol::statements::ClientStatements;
+use protocol::{Header, sqlstate};
+use tracing::{info, warn};
+
+use super::handle::{ClientHandle, Doing};
+use super::reclaim;
+use super::relay::{End, Relay, XactClock};
+use super::rules::Rules;
+use crate::clock::Micros;
+use crate::error::ClientError;
+use crate::flow::LentDesk;
+use crate::link;
+use crate::pools::{Lease, SharedPool};
+use crate::services::Services;
+use crate::socket::Socket;
+use crate::worker::Presence;
+
+/// A logged-in client, in the hands of its worker.
+#[derive(Debug)]
+pub struct Client {
+    /// Its connection.
+    pub socket: Socket,
+    /// Its places in lists and counts, and what others see of it.
+    pub presence: Presence,
+    /// The parameters it wants.
+    pub params: Arc<Params>,
+    /// Its names for prepared statements.
+    pub statements: ClientStatements,
+    /// What the configuration says for it.
+    pub rules: Arc<Rules>,
+    /// Which configuration that is.
+    pub generation: u64,
+    /// Where its servers come from.
+    pub pool: Arc<SharedPool>,
+    /// The worker it is with.
+    pub worker: WorkerId,
+    /// What it sent behind its login.
+    pub early: Vec<u8>,
+}
+
+/// Why a client's session ends.
+#[derive(Debug)]
+enum Farewell {
+    /// It left, or has been told already.
+    Silent(&'static str),
+    /// It is told this.
+    Told(ClientError),
+}
+
+impl From<ClientError> for Farewell {
+    fn from(error: ClientError) -> Self {
+        Self::Told(error)
+    }
+}
+
+/// What a client that was idle begins with.
+enum First {
+    /// Something for a server.
+    Request,
+    /// Nothing that needs one.
+    Nothing,
+}
+
+impl Client {
+    /// Serves the client until it leaves or must go. Boxed: an idle client is this, and a future of a few hundred bytes.
+    pub async fn run(mut self: Box<Self>) {
+        poll_fn(|cx| {
+            self.handle().set_waker(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
+        let farewell = match self.serve().await {
+            Ok(()) => Farewell::Silent("client close request"),
+            Err(farewell) => farewell,
+        };
+        Box::pin(self.leave(farewell)).await;
+    }
+
+    fn handle(&self) -> &Arc<ClientHandle> {
+        &self.presence.handle
+    }
+
+    fn services(&self) -> &Arc<Services> {
+        &self.presence.services
+    }
+
+    async fn serve(&mut self) -> Result<(), Farewell> {
+        let mut held: Option<Lease> = None;
+        loop {
+            if self.early.is_empty() {
+                self.idle(held.as_mut()).await?;
+            }
+            let mut desk = LentDesk::take(self.rules.pkt_buf);
+            desk.up.preload(&std::mem::take(&mut self.early));
+            loop {
+                self.refresh_rules()?;
+                if held.is_none() && matches!(self.first_message(&mut desk).await?, First::Nothing) {
+                    break;
+                }
+                held = self.transaction(&mut desk, held.take()).await?;
+                self.flush(&mut desk).await?;
+                if desk.up.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Waits, owning nothing, until the client or the server it holds has something to say.
+    async fn idle(&mut self, mut held: Option<&mut Lease>) -> Result<(), Farewell> {
+        let doing = if held.is_some() { Doing::Holding } else { Doing::Idle };
+        self.presence.handle.set_doing(doing, self.rules.deadline(doing, Micros::now(), None));
+        poll_fn(|cx| {
+            if let Poll::Ready(error) = self.interrupted(None) {
+                return Poll::Ready(Err(error.into()));
+            }
+            if let Some(lease) = &mut held
+                && lease.server().socket.poll_readable(cx).is_ready()
+            {
+                return Poll::Ready(Ok(()));
+            }
+            self.socket.poll_readable(cx).map_err(|_| Farewell::Silent("client unexpected eof"))
+        })
+        .await
+    }
+
+    /// Obeys whoever wants this client gone, and the time limits.
+    fn interrupted(&self, xact: Option<Micros>) -> Poll<ClientError> {
+        if let Some(cut) = self.presence.handle.is_cut() {
+            return Poll::Ready(cut.error());
+        }
+        if self.presence.handle.take_late() {
+            let now = Micros::now();
+            if self.presence.handle.is_late(now) {
+                return Poll::Ready(self.rules.verdict(self.presence.handle.doing(), now, xact));
+            }
+        }
+        Poll::Pending
+    }
+
+    fn refresh_rules(&mut self) -> Result<(), ClientError> {
+        let generation = self.presence.services.generation.load(Ordering::Acquire);
+        if generation != self.generation {
+            let config = self.presence.services.config.load();
+            let rules = self.pool.rules(&config, generation, &self.presence.handle.user);
+            self.rules = rules.ok_or(ClientError::DatabaseRemoved)?;
+            self.generation = generation;
+        }
+        Ok(())
+    }
+
+    /// Receives until it is clear what the client wants. What a server would ignore, outside of any request, ends here.
+    async fn first_message(&mut self, desk: &mut LentDesk) -> Result<First, Farewell> {
+        let mut received_once = !desk.up.is_empty();
+        loop {
+            while let Some(header) = Header::peek(desk.up.unjudged()).map_err(ClientError::Frame)? {
+                match header.tag {
+                    b'X' => return Err(Farewell::Silent("client close request")),
+                    b'H' | b'd' | b'c' | b'f' => desk.up.skip(header.total_len()),
+                    _ => return Ok(First::Request),
+                }
+            }
+            if desk.up.is_empty() && received_once {
+                return Ok(First::Nothing);
+            }
+            let received = poll_fn(|cx| match self.interrupted(None) {
+                Poll::Ready(error) => Poll::Ready(Err(Farewell::Told(error))),
+                Poll::Pending => desk.up.poll_recv(cx, &self.socket).map_err(|_| Farewell::Silent("client unexpected eof")),
+            });
+            if received.await? == 0 {
+                return Err(Farewell::Silent("client unexpected eof"));
+            }
+            received_once = true;
+        }
+    }
+
+    /// One transaction, or as many as the client has sent at once. In session mode the server is kept.
+    async fn transaction(&mut self, desk: &mut LentDesk, held: Option<Lease>) -> Result<Option<Lease>, Farewell> {
+        let lease = match held {
+            Some(lease) => lease,
+            None => match self.get_server(desk).await {
+                Ok(lease) => lease,
+                Err(ClientError::Canceled) => {
+                    Box::pin(self.refuse_batch(desk, ClientError::Canceled)).await?;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        self.converse(desk, lease).await
+    }
+
+    async fn get_server(&mut self, desk: &mut LentDesk) -> Result<Lease, ClientError> {
+        let began = Micros::now();
+        self.presence.handle.set_requested_at(began);
+        self.presence.handle.take_canceled();
+        self.presence.handle.set_doing(Doing::Waiting, self.next_wait_deadline(began, false));
+        loop {
+            let mut wait = Wait { client: self, began, socket_is_quiet: true };
+            let lease = self.pool.check_out(&self.presence.handle, self.worker, &mut desk.usage, |cx| wait.interrupted(cx)).await?;
+            // A server that turns out to be dead is nobody's fault: the next one is tried, within the same time limit.
+            let Self { rules, presence, worker, params, .. } = &mut *self;
+            let (services, handle) = (&presence.services, &presence.handle);
+            let wishes = link::Wishes { rules, services, handle, worker: *worker };
+            if let Some(lease) = link::join(wishes, lease, params).await? {
+                return Ok(lease);
+            }
+        }
+    }
+
+    fn link(&self) -> link::Wishes<'_> {
+        link::Wishes { rules: &self.rules, services: &self.presence.services, handle: &self.presence.handle, worker: self.worker }
+    }
+
+    fn next_wait_deadline(&self, began: Micros, told: bool) -> Option<Micros> {
+        let limit = self.rules.deadline(Doing::Waiting, began, None);
+        let notify = self.rules.query_wait_notify.filter(|_| !told).map(|after| began.after(after));
+        limit.into_iter().chain(notify).min()
+    }
+
+    /// Lets client and server talk until the server is at rest, and returns it.
+    async fn converse(&mut self, desk: &mut LentDesk, mut lease: Lease) -> Result<Option<Lease>, Farewell> {
+        let now = Micros::now();
+        let mut clock = XactClock { xact: now, query: None };
+        let end = {
+            let mut relay = Relay {
+                socket: &self.socket,
+                handle: &self.presence.handle,
+                rules: &self.rules,
+                services: &self.presence.services,
+                server: lease.server(),
+                desk,
+                statements: &mut self.statements,
+                pool: &self.pool,
+                params: &mut self.params,
+                clock: &mut clock,
+            };
+            poll_fn(|cx| relay.poll(cx)).await
+        };
+        match end {
+            End::AtRest(proof) if self.rules.mode == PoolMode::Session => {
+                let _ = proof;
+                self.pool.add_usage(Some(&desk.usage));
+                desk.next_conversation();
+                Ok(Some(lease))
+            }
+            End::AtRest(proof) => {
+                self.presence.handle.set_server(0);
+                if self.rules.reset_always {
+                    reclaim::reset(self.link(), self.pool.clone(), lease, proof, &desk.usage);
+                } else {
+                    self.pool.check_in(lease, proof, self.worker, &desk.usage);
+                }
+                desk.next_conversation();
+                Ok(None)
+            }
+            End::Spent => {
+                self.presence.handle.set_server(0);
+                self.pool.add_usage(Some(&desk.usage));
+                lease.close("something was left behind");
+                desk.next_conversation();
+                Ok(None)
+            }
+            End::ClientLeft => Err(self.abandon(desk, lease, Farewell::Silent("client close request"))),
+            End::Refused(error) => {
+                let _ = self.flush(desk).await;
+                Err(self.abandon(desk, lease, Farewell::Told(error)))
+            }
+            End::ServerEnded => {
+                self.presence.handle.set_server(0);
+                lease.close("server conn crashed?");
+                Err(Farewell::Silent("server conn crashed?"))
+            }
+        }
+    }
+
+    /// The client goes, and leaves a server that may be busy.
+    fn abandon(&self, desk: &mut LentDesk, lease: Lease, farewell: Farewell) -> Farewell {
+        let desk = desk.replace(self.rules.pkt_buf);
+        reclaim::start(self.link(), self.pool.clone(), lease, desk);
+        farewell
+    }
+
+    /// Sends the client what is left for it.
+    async fn flush(&self, desk: &mut LentDesk) -> Result<(), Farewell> {
+        poll_fn(|cx| {
+            if self.presence.handle.is_cut().is_some() {
+                return Poll::Ready(Err(Farewell::Silent("client does not read")));
+            }
+            desk.down.poll_send(cx, &self.socket).map_err(|_| Farewell::Silent("client unexpected eof"))
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Answers a batch that no server has seen with an error: up to its Sync, as a server would.
+    async fn refuse_batch(&mut self, desk: &mut LentDesk, error: ClientError) -> Result<(), Farewell> {
+        loop {
+            while let Some(header) = Header::peek(desk.up.unjudged()).map_err(ClientError::Frame)? {
+                desk.up.skip(header.total_len());
+                match header.tag {
+                    b'Q' | b'F' | b'S' => {
+                        let mut answer = error.to_message();
+                        messages::ready_for_query(&mut answer, TxStatus::Idle);
+                        self.presence.services.errors.count(error.sqlstate());
+                        return self.socket.send_all(&answer).await.map_err(|_| Farewell::Silent("client unexpected eof"));
+                    }
+                    b'X' => return Err(Farewell::Silent("client close request")),
+                    _ => {}
+                }
+            }
+            let received = poll_fn(|cx| desk.up.poll_recv(cx, &self.socket)).await;
+            if !matches!(received, Ok(count) if count > 0) {
+                return Err(Farewell::Silent("client unexpected eof"));
+            }
+        }
+    }
+
+    async fn leave(&self, farewell: Farewell) {
+        let (handle, services) = (self.handle(), self.services());
+        handle.set_server(0);
+        let config = services.config.load();
+        let age = Micros::now().since(handle.connected_at) / 1_000_000;
+        let reason = match farewell {
+            Farewell::Silent(reason) => reason.to_owned(),
+            Farewell::Told(error) => {
+                services.errors.count(error.sqlstate());
+                if self.rules.log_errors {
+                    warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "pooler error: {error}");
+                }
+                // Who does not read has had its chance.
+                let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.socket.send_all(&error.to_message())).await;
+                error.to_string()
+            }
+        };
+        if config.global.log_disconnections {
+            info!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "closing because: {reason} (age={age}s)");
+        }
+        self.socket.shutdown();
+    }
+}
+
+/// What a client in the queue listens to.
+struct Wait<'a> {
+    client: &'a Client,
+    began: Micros,
+    socket_is_quiet: bool,
+}
+
+impl Wait<'_> {
+    fn interrupted(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
+        let client = self.client;
+        if client.presence.handle.take_canceled() {
+            return Poll::Ready(ClientError::Canceled);
+        }
+        if let Some(cut) = client.presence.handle.is_cut() {
+            return Poll::Ready(cut.error());
+        }
+        if client.presence.handle.take_late() {
+            let now = Micros::now();
+            let limit = client.rules.deadline(Doing::Waiting, self.began, None);
+            if limit.is_some_and(|limit| limit <= now) {
+                return Poll::Ready(client.rules.verdict(Doing::Waiting, now, None));
+            }
+            if client.presence.handle.is_late(now) {
+                self.tell(cx);
+            }
+        }
+        self.client_left(cx)
+    }
+
+    fn tell(&mut self, cx: &mut Context<'_>) {
+        let mut notice = Vec::with_capacity(128);
+        let text = "No server connection available in postgres backend, client being queued";
+        messages::report(&mut notice, Severity::Notice, sqlstate::SUCCESSFUL_COMPLETION, text, "");
+        // Sent whole or not at all: part of a message would spoil the connection, and the socket is empty now.
+        let _ = self.client.socket.poll_send(cx, &notice);
+        let deadline = self.client.next_wait_deadline(self.began, true);
+        self.client.presence.handle.set_doing(Doing::Waiting, deadline);
+    }
+
+    /// A client that closes its connection while it waits is noticed, unless it has sent more requests before.
+    fn client_left(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
+        if self.socket_is_quiet {
+            match self.client.socket.poll_peek(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(true)) => self.socket_is_quiet = false,
+                Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(ClientError::ClientLeft),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Box<Client>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_client_is_small() {
+        let sizes = (size_of_future(Client::run), size_of::<Client>(), size_of::<ClientHandle>());
+        assert!(sizes.0 <= 768 && sizes.1 <= 160 && sizes.2 <= 256, "future, client, handle: {sizes:?}");
+    }
+}

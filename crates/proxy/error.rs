@@ -1,0 +1,187 @@
+//! The one place where what went wrong becomes severity, SQLSTATE and words for a client.
+//!
+//! The words are PgBouncer's, so that runbooks keep working; the SQLSTATEs are PostgreSQL's.
+
+use protocol::exchange::{ClientViolation, ServerViolation};
+use protocol::header::FrameError;
+use protocol::messages::{self, Severity};
+use protocol::options::OptionsError;
+use protocol::sqlstate::{self as state, SqlState};
+use protocol::startup::StartupError;
+use thiserror::Error;
+
+/// An error that a server answered with, kept for those who wait for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerReport {
+    /// Its SQLSTATE.
+    pub sqlstate: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// Why a client's wish is not fulfilled.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the words of each variant say what it is")]
+pub enum ClientError {
+    #[error("{0}")]
+    Startup(#[from] StartupError),
+    #[error("{0}")]
+    Options(#[from] OptionsError),
+    #[error("unsupported startup parameter: {0}")]
+    UnsupportedParameter(String),
+    #[error("unsupported startup parameter in options: {0}")]
+    UnsupportedOption(String),
+    #[error("received unencrypted data after SSL request")]
+    DataBeforeTls,
+    #[error("too many connections are logging in (max_unauthenticated_conn)")]
+    TooManyLogins,
+    #[error("login packet of {0} bytes is too large (max_login_packet_size)")]
+    LoginPacketTooLarge(usize),
+    #[error("unexpected message type {0} during login")]
+    UnexpectedLoginMessage(u8),
+    #[error("client_login_timeout")]
+    LoginTimeout,
+    #[error("client_login_timeout (server down)")]
+    LoginTimeoutServerDown,
+    #[error("password authentication failed")]
+    WrongPassword,
+    #[error("SASL authentication failed")]
+    SaslFailed,
+    #[error("\"trust\" authentication failed")]
+    TrustFailed,
+    #[error("empty password returned by client")]
+    EmptyPassword,
+    #[error("bouncer config error")]
+    BouncerConfig,
+    #[error("not allowed")]
+    ConsoleNotAllowed,
+    #[error("no such database: {0}")]
+    NoSuchDatabase(String),
+    #[error("database \"{0}\" is disabled")]
+    DatabaseDisabled(String),
+    #[error("no more connections allowed (max_client_conn)")]
+    MaxClientConn,
+    #[error("client connections exceeded (max_db_client_connections)")]
+    MaxDbClientConnections,
+    #[error("client connections exceeded (max_user_client_connections)")]
+    MaxUserClientConnections,
+    #[error("replication connections are not available")]
+    Replication,
+    #[error("pooler is shutting down")]
+    ShuttingDown,
+    #[error("server shutting down")]
+    ServerShuttingDown,
+    #[error("database removed")]
+    DatabaseRemoved,
+    #[error("admin forced disconnect")]
+    AdminDisconnect,
+    #[error("query_wait_timeout")]
+    QueryWaitTimeout,
+    #[error("query timeout")]
+    QueryTimeout,
+    #[error("query_timeout")]
+    QueryTimeoutWaiting,
+    #[error("idle transaction timeout")]
+    IdleTransactionTimeout,
+    #[error("transaction timeout")]
+    TransactionTimeout,
+    #[error("client_idle_timeout")]
+    ClientIdleTimeout,
+    #[error("canceling statement due to user request")]
+    Canceled,
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Violation(#[from] ClientViolation),
+    #[error("message of {0} bytes is too large (max_packet_size)")]
+    PacketTooLarge(usize),
+    #[error("PQexec disallowed")]
+    SimpleQueryDisallowed,
+    #[error("transaction blocks not allowed in statement pooling mode")]
+    TransactionInStatementMode,
+    #[error("server conn crashed?")]
+    ServerCrashed,
+    #[error("{0}")]
+    ServerViolation(#[from] ServerViolation),
+    #[error("client unexpected eof")]
+    ClientLeft,
+    #[error("server login has been failing, cached error: {} (server_login_retry)", .0.message)]
+    ServerLoginFailing(ServerReport),
+    #[error("{}", .0.message)]
+    Server(ServerReport),
+    #[error("invalid server parameter")]
+    InvalidServerParameter(ServerReport),
+}
+
+impl ClientError {
+    /// Severity and SQLSTATE that the client is told.
+    pub fn class(&self) -> (Severity, SqlState) {
+        use ClientError as E;
+        let sqlstate = match self {
+            E::Startup(_) | E::Options(_) | E::DataBeforeTls | E::UnexpectedLoginMessage(_) => {
+                state::PROTOCOL_VIOLATION
+            }
+            E::Frame(_) | E::Violation(_) | E::ServerViolation(_) => state::PROTOCOL_VIOLATION,
+            E::UnsupportedParameter(_) | E::UnsupportedOption(_) => state::FEATURE_NOT_SUPPORTED,
+            E::SimpleQueryDisallowed | E::TransactionInStatementMode | E::Replication => state::FEATURE_NOT_SUPPORTED,
+            E::LoginPacketTooLarge(_) | E::PacketTooLarge(_) => state::PROGRAM_LIMIT_EXCEEDED,
+            E::LoginTimeout | E::QueryTimeout | E::QueryTimeoutWaiting | E::Canceled => state::QUERY_CANCELED,
+            E::LoginTimeoutServerDown | E::ServerLoginFailing(_) => state::CANNOT_CONNECT_NOW,
+            E::WrongPassword | E::SaslFailed | E::EmptyPassword => state::INVALID_PASSWORD,
+            E::TrustFailed | E::ConsoleNotAllowed => state::INVALID_AUTHORIZATION_SPECIFICATION,
+            E::BouncerConfig => state::CONFIG_FILE_ERROR,
+            E::NoSuchDatabase(_) => state::INVALID_CATALOG_NAME,
+            E::DatabaseDisabled(_) => state::CANNOT_CONNECT_NOW,
+            E::TooManyLogins | E::MaxClientConn => state::TOO_MANY_CONNECTIONS,
+            E::MaxDbClientConnections | E::MaxUserClientConnections => state::TOO_MANY_CONNECTIONS,
+            E::QueryWaitTimeout => state::TOO_MANY_CONNECTIONS,
+            E::ShuttingDown | E::ServerShuttingDown | E::DatabaseRemoved | E::AdminDisconnect => state::ADMIN_SHUTDOWN,
+            E::IdleTransactionTimeout => state::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            E::TransactionTimeout => state::TRANSACTION_TIMEOUT,
+            E::ClientIdleTimeout => state::IDLE_SESSION_TIMEOUT,
+            E::ServerCrashed | E::ClientLeft => state::CONNECTION_FAILURE,
+            E::Server(_) | E::InvalidServerParameter(_) => state::INTERNAL_ERROR,
+        };
+        let severity = if matches!(self, E::Canceled) { Severity::Error } else { Severity::Fatal };
+        (severity, sqlstate)
+    }
+
+    /// The SQLSTATE as text: a server's own where it is a server's error.
+    pub fn sqlstate(&self) -> &str {
+        match self {
+            Self::Server(report) | Self::InvalidServerParameter(report) => &report.sqlstate,
+            _ => self.class().1.0,
+        }
+    }
+
+    /// Appends the ErrorResponse.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let (severity, _) = self.class();
+        messages::report_with_code(out, severity, self.sqlstate(), &self.to_string(), "");
+    }
+
+    /// The ErrorResponse alone.
+    pub fn to_message(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        self.write(&mut out);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_error_keeps_its_sqlstate() {
+        let report = ServerReport { sqlstate: "3D000".into(), message: "database \"x\" does not exist".into() };
+        let message = ClientError::Server(report).to_message();
+        assert!(message.windows(6).any(|bytes| bytes == b"C3D000"));
+    }
+
+    #[test]
+    fn only_a_cancel_leaves_the_session_alive() {
+        assert_eq!(ClientError::Canceled.class(), (Severity::Error, state::QUERY_CANCELED));
+        assert_eq!(ClientError::QueryWaitTimeout.class(), (Severity::Fatal, state::TOO_MANY_CONNECTIONS));
+    }
+}

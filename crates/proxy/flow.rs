@@ -1,0 +1,265 @@
+//! Bytes on their way from one socket to the other, and the desks they lie on.
+
+use std::cell::RefCell;
+use std::task::{Context, Poll, ready};
+
+use protocol::Exchange;
+
+use crate::socket::Socket;
+use crate::stats::Usage;
+
+/// Desks a worker keeps for the next client; more are freed.
+const KEPT_DESKS: usize = 64;
+
+/// One direction of a relay.
+///
+/// `sent ≤ cleared ≤ len`: before `sent` is gone, up to `cleared` may go, the rest has not been judged.
+#[derive(Debug, Default)]
+pub struct Flow {
+    bytes: Vec<u8>,
+    sent: usize,
+    cleared: usize,
+    /// Bytes still to come of a message that may go.
+    passing: usize,
+    /// Bytes still to come of a message that is thrown away.
+    dropping: usize,
+}
+
+impl Flow {
+    /// Bytes that have not been judged: whole messages and the beginning of one.
+    pub fn unjudged(&self) -> &[u8] {
+        &self.bytes[self.cleared..]
+    }
+
+    /// Whether something waits to be sent.
+    pub fn has_cleared(&self) -> bool {
+        self.sent < self.cleared
+    }
+
+    /// Whether nothing waits, not even the rest of a message.
+    pub fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len() && self.passing == 0 && self.dropping == 0
+    }
+
+    /// Whether the other side has received a message in part.
+    pub fn is_inside_message(&self) -> bool {
+        self.passing > 0
+    }
+
+    /// Lets the next message of `len` bytes go, also what has not arrived of it.
+    pub fn clear(&mut self, len: usize) {
+        let here = len.min(self.unjudged().len());
+        self.cleared += here;
+        self.passing = len - here;
+    }
+
+    /// Throws the next message of `len` bytes away, also what has not arrived of it.
+    pub fn skip(&mut self, len: usize) {
+        let here = len.min(self.unjudged().len());
+        self.bytes.drain(self.cleared..self.cleared + here);
+        self.dropping = len - here;
+    }
+
+    /// Adds bytes of our own behind all that has been cleared, as if they had been.
+    pub fn insert(&mut self, bytes: &[u8]) {
+        self.bytes.splice(self.cleared..self.cleared, bytes.iter().copied());
+        self.cleared += bytes.len();
+    }
+
+    /// Puts other bytes in the place of the first `len` that have not been judged.
+    pub fn replace(&mut self, len: usize, bytes: &[u8]) {
+        self.bytes.splice(self.cleared..self.cleared + len, bytes.iter().copied());
+    }
+
+    /// Takes bytes that were received before this flow began.
+    pub fn preload(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Throws away what has been cleared.
+    pub fn discard_cleared(&mut self) {
+        self.sent = self.cleared;
+    }
+
+    /// Makes room for at least `size` unjudged bytes.
+    pub fn make_room(&mut self, size: usize) {
+        if self.sent > 0 {
+            self.bytes.drain(..self.sent);
+            self.cleared -= self.sent;
+            self.sent = 0;
+        }
+        let wanted = self.cleared + size;
+        self.bytes.reserve_exact(wanted.saturating_sub(self.bytes.len()));
+    }
+
+    /// Receives once. 0 is the end of file.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<std::io::Result<usize>> {
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            (self.sent, self.cleared) = (0, 0);
+        } else if self.bytes.len() == self.bytes.capacity() {
+            self.make_room(self.bytes.len() - self.sent + 1);
+        }
+        let received = ready!(socket.poll_recv(cx, &mut self.bytes))?;
+        self.arrived(received);
+        Poll::Ready(Ok(received))
+    }
+
+    fn arrived(&mut self, received: usize) {
+        let passed = received.min(self.passing);
+        self.passing -= passed;
+        self.cleared += passed;
+        let dropped = (received - passed).min(self.dropping);
+        if dropped > 0 {
+            self.dropping -= dropped;
+            self.bytes.drain(self.cleared..self.cleared + dropped);
+        }
+    }
+
+    /// Sends what has been cleared: ready when nothing of it is left.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<std::io::Result<usize>> {
+        let mut total = 0;
+        while self.sent < self.cleared {
+            let sent = ready!(socket.poll_send(cx, &self.bytes[self.sent..self.cleared]))?;
+            self.sent += sent;
+            total += sent;
+        }
+        Poll::Ready(Ok(total))
+    }
+
+    fn reset(&mut self, size: usize) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        if bytes.capacity() > size {
+            bytes.shrink_to(size);
+        }
+        bytes.reserve_exact(size);
+        *self = Self { bytes, ..Self::default() };
+    }
+}
+
+/// All that a client needs only while it has something to say: lent by its worker, so that idle clients own none.
+#[derive(Debug, Default)]
+pub struct Desk {
+    /// From the client to its server.
+    pub up: Flow,
+    /// From the server to its client.
+    pub down: Flow,
+    /// Their conversation.
+    pub exchange: Exchange,
+    /// What it has cost so far, and has not been added up.
+    pub usage: Usage,
+}
+
+impl Desk {
+    /// Makes it fit for the next server; what the client has sent ahead stays.
+    pub fn next_conversation(&mut self) {
+        self.exchange.reset();
+        self.usage = Usage::default();
+    }
+}
+
+thread_local! {
+    // Boxes, so that borrowing one moves a pointer and not the desk.
+    #[allow(clippy::vec_box)]
+    static DESKS: RefCell<Vec<Box<Desk>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A desk on loan from this thread. Dropping it gives it back, cleared.
+#[derive(Debug)]
+pub struct LentDesk {
+    desk: Option<Box<Desk>>,
+}
+
+impl LentDesk {
+    /// Borrows a desk whose two buffers have `buffer_size` bytes (setting `pkt_buf`).
+    pub fn take(buffer_size: usize) -> Self {
+        let mut desk = DESKS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        desk.up.reset(buffer_size);
+        desk.down.reset(buffer_size);
+        desk.exchange.reset();
+        desk.usage = Usage::default();
+        Self { desk: Some(desk) }
+    }
+
+    /// Hands the desk over with all that lies on it, and takes a new one.
+    pub fn replace(&mut self, buffer_size: usize) -> Self {
+        std::mem::replace(self, Self::take(buffer_size))
+    }
+}
+
+impl std::ops::Deref for LentDesk {
+    type Target = Desk;
+    fn deref(&self) -> &Desk {
+        self.desk.as_ref().expect("only drop takes the desk")
+    }
+}
+
+impl std::ops::DerefMut for LentDesk {
+    fn deref_mut(&mut self) -> &mut Desk {
+        self.desk.as_mut().expect("only drop takes the desk")
+    }
+}
+
+impl Drop for LentDesk {
+    fn drop(&mut self) {
+        let Some(desk) = self.desk.take() else { return };
+        DESKS.with_borrow_mut(|desks| {
+            if desks.len() < KEPT_DESKS {
+                desks.push(desk);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(bytes: &[u8]) -> Flow {
+        Flow { bytes: bytes.to_vec(), ..Flow::default() }
+    }
+
+    fn arrives(flow: &mut Flow, bytes: &[u8]) {
+        flow.bytes.extend_from_slice(bytes);
+        flow.arrived(bytes.len());
+    }
+
+    #[test]
+    fn a_message_larger_than_the_buffer_passes_in_pieces() {
+        let mut flow = flow(b"abc");
+        flow.clear(5);
+        assert!(flow.is_inside_message());
+        arrives(&mut flow, b"deX");
+        assert!(!flow.is_inside_message());
+        assert_eq!((&flow.bytes[..flow.cleared], flow.unjudged()), (&b"abcde"[..], &b"X"[..]));
+    }
+
+    #[test]
+    fn a_message_is_thrown_away_with_all_that_has_not_arrived() {
+        let mut flow = flow(b"abc");
+        flow.clear(1);
+        flow.skip(4);
+        arrives(&mut flow, b"deX");
+        assert_eq!((&flow.bytes[..flow.cleared], flow.unjudged()), (&b"a"[..], &b"X"[..]));
+    }
+
+    #[test]
+    fn our_own_bytes_stand_between_what_was_judged_and_what_was_not() {
+        let mut flow = flow(b"abc");
+        flow.clear(1);
+        flow.insert(b"--");
+        flow.replace(1, b"xyz");
+        assert_eq!((&flow.bytes[..flow.cleared], flow.unjudged()), (&b"a--"[..], &b"xyzc"[..]));
+    }
+
+    #[test]
+    fn a_desk_comes_back_clean() {
+        let mut desk = LentDesk::take(64);
+        desk.up.bytes.extend_from_slice(&[1; 5000]);
+        desk.up.clear(9000);
+        drop(desk);
+        let desk = LentDesk::take(64);
+        assert!(desk.up.is_empty() && desk.up.bytes.capacity() == 64);
+    }
+}

@@ -1,0 +1,30 @@
+//! The only crate with sockets, tasks and clocks: listeners, workers, client and server connections, the relay between
+//! them, the console and the metrics page.
+
+pub mod address;
+pub mod cancel;
+pub mod check;
+pub mod client;
+pub mod clock;
+pub mod console;
+pub mod control;
+pub mod dns;
+pub mod error;
+pub mod errors_seen;
+pub mod flow;
+pub mod front;
+pub mod housekeeping;
+pub mod keeper;
+pub mod link;
+pub mod metrics;
+pub mod pools;
+pub mod process;
+pub mod random;
+pub mod registry;
+pub mod server;
+pub mod services;
+pub mod socket;
+pub mod state;
+pub mod stats;
+pub mod wire;
+pub mod worker;

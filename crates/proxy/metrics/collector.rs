@@ -1,0 +1,185 @@
+//! Reads everything at each scrape, and writes it down.
+
+use std::fmt::{self, Error};
+use std::sync::Arc;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::names::{self, Gauge};
+use crate::console::{self, COUNTERS};
+use crate::pools::SharedPool;
+use crate::services::Services;
+use crate::stats::{BUCKETS, Histogram, Stats};
+
+/// Reads everything at each scrape.
+pub struct Collector {
+    services: Arc<Services>,
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Collector")
+    }
+}
+
+impl Collector {
+    /// Of these services.
+    pub fn new(services: Arc<Services>) -> Self {
+        Self { services }
+    }
+}
+
+impl prometheus_client::collector::Collector for Collector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut page = Page { encoder };
+        page.process(&self.services)?;
+        page.pools(&self.services)?;
+        page.databases(&self.services)?;
+        page.stats(&self.services)?;
+        page.histograms(&self.services)?;
+        page.workers(&self.services)
+    }
+}
+
+struct Page<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Page<'_> {
+    /// One metric: its description, then what `values` encodes.
+    fn metric(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        values: impl FnOnce(MetricEncoder<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        values(self.encoder.encode_descriptor(name, help, None, kind)?)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> Result<(), Error> {
+        self.metric(name, help, MetricType::Gauge, |mut metric| metric.encode_gauge(&value))
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        self.metric(name, help, MetricType::Counter, |mut metric| {
+            metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        })
+    }
+
+    /// A gauge for each row.
+    fn gauges<R, L: EncodeLabelSet>(
+        &mut self,
+        gauge: &Gauge<R>,
+        rows: &[R],
+        labels: impl Fn(&R) -> L,
+    ) -> Result<(), Error> {
+        self.metric(gauge.name, gauge.help, MetricType::Gauge, |mut metric| {
+            rows.iter().try_for_each(|row| metric.encode_family(&labels(row))?.encode_gauge(&(gauge.get)(row)))
+        })
+    }
+
+    fn process(&mut self, services: &Services) -> Result<(), Error> {
+        self.gauge("pgbouncer_up", "1 when this page is served", 1.0)?;
+        self.metric("pgbouncer_version_info", "The version", MetricType::Gauge, |mut metric| {
+            metric.encode_family(&[("version", console::VERSION)])?.encode_gauge(&1.0)
+        })?;
+        let config = services.config.load();
+        for gauge in names::CONFIG {
+            self.gauge(gauge.name, gauge.help, (gauge.get)(&config))?;
+        }
+        let sizes = console::list_sizes(services);
+        for (list, name, help) in names::LISTS {
+            let size = sizes.iter().find(|(known, _)| known == list).map_or(0, |(_, size)| *size);
+            self.gauge(name, help, size as f64)?;
+        }
+        self.counter(
+            "pooler_accepted_connections",
+            "Connections that clients have opened",
+            services.clients.accepted(),
+        )?;
+        self.metric("pooler_client_errors", "Errors given to clients", MetricType::Counter, |mut metric| {
+            services.errors.all().iter().try_for_each(|(state, count)| {
+                metric.encode_family(&[("sqlstate", &**state)])?.encode_counter::<NoLabelSet, _, f64>(count, None)
+            })
+        })
+    }
+
+    fn pools(&mut self, services: &Services) -> Result<(), Error> {
+        let rows = console::pools(services);
+        for gauge in names::POOLS {
+            self.gauges(gauge, &rows, |pool| {
+                [("database", pool.database.to_string()), ("user", pool.user.to_string())]
+            })?;
+        }
+        Ok(())
+    }
+
+    fn databases(&mut self, services: &Services) -> Result<(), Error> {
+        let rows = console::databases(services);
+        for gauge in names::DATABASES {
+            self.gauges(gauge, &rows, |database| {
+                [
+                    ("name", database.name.clone()),
+                    ("host", database.host.clone().unwrap_or_default()),
+                    ("port", database.port.to_string()),
+                    ("database", database.database.clone()),
+                    ("force_user", database.force_user.clone().unwrap_or_default()),
+                    ("pool_mode", database.pool_mode.unwrap_or_default().to_owned()),
+                ]
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The counters, under the exporter's present and its former prefix.
+    fn stats(&mut self, services: &Services) -> Result<(), Error> {
+        let databases = console::by_database(services);
+        for prefix in ["pgbouncer_stats", "pgbouncer_stats_totals"] {
+            for (position, counter) in COUNTERS.iter().enumerate() {
+                let name = format!("{prefix}_{}", counter.metric);
+                self.metric(&name, counter.help, MetricType::Counter, |mut metric| {
+                    databases.iter().try_for_each(|(database, stats)| {
+                        let labels = [("database", &**database)];
+                        let mut series = metric.encode_family(&labels)?;
+                        let value = stats.totals.values()[position];
+                        match counter.is_time() {
+                            true => series.encode_counter::<NoLabelSet, _, f64>(&(value as f64 / 1e6), None),
+                            false => series.encode_counter::<NoLabelSet, _, f64>(&value, None),
+                        }
+                    })
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn histograms(&mut self, services: &Services) -> Result<(), Error> {
+        let pools: Vec<(Arc<SharedPool>, Stats)> =
+            services.pools.all().into_iter().map(|pool| (pool.clone(), pool.stats())).collect();
+        for (name, help, get) in names::HISTOGRAMS {
+            self.metric(name, help, MetricType::Histogram, |mut metric| {
+                pools.iter().try_for_each(|(pool, stats)| {
+                    let labels = [("database", &*pool.database), ("user", &*pool.user)];
+                    encode_histogram(metric.encode_family(&labels)?, get(stats))
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    fn workers(&mut self, services: &Services) -> Result<(), Error> {
+        let workers = services.workers.snapshot();
+        for gauge in names::WORKERS {
+            self.gauges(gauge, &workers, |worker| [("worker", worker.id.to_string())])?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_histogram(mut series: MetricEncoder<'_>, histogram: &Histogram) -> Result<(), Error> {
+    let bound = |bucket| Histogram::bound(bucket).unwrap_or(f64::INFINITY);
+    let buckets: Vec<_> = (0..BUCKETS).map(|bucket| (bound(bucket), histogram.buckets[bucket])).collect();
+    series.encode_histogram::<NoLabelSet>(histogram.sum as f64 / 1e6, histogram.count(), &buckets, None)
+}

@@ -1,0 +1,109 @@
+//! What the metrics are called: prometheus-community's pgbouncer_exporter's names for what PgBouncer shows, so that
+//! dashboards and alerts keep working.
+
+use config::Config;
+
+use crate::console::{DatabaseRow, PoolRow};
+use crate::stats::{Histogram, Stats};
+use crate::worker::WorkerSnapshot;
+
+/// A gauge: its name, its help, and where its value comes from.
+pub struct Gauge<R> {
+    /// The name.
+    pub name: &'static str,
+    /// What it tells.
+    pub help: &'static str,
+    /// The value.
+    pub get: fn(&R) -> f64,
+}
+
+const fn gauge<R>(name: &'static str, help: &'static str, get: fn(&R) -> f64) -> Gauge<R> {
+    Gauge { name, help, get }
+}
+
+/// Of SHOW POOLS; labels `database` and `user`.
+pub static POOLS: &[Gauge<PoolRow>] = &[
+    gauge("pgbouncer_pools_client_active_connections", "Clients that do not wait for a server", |p| {
+        p.clients_active as f64
+    }),
+    gauge("pgbouncer_pools_client_waiting_connections", "Clients that wait for a server", |p| p.counts.waiting as f64),
+    gauge("pgbouncer_pools_client_active_cancel_connections", "Cancel requests on their way to a server", |p| {
+        p.servers.cancels as f64
+    }),
+    gauge("pgbouncer_pools_client_waiting_cancel_connections", "Cancel requests that wait", |_| 0.0),
+    gauge("pgbouncer_pools_server_active_connections", "Servers that work for a client", |p| p.active() as f64),
+    gauge("pgbouncer_pools_server_active_cancel_connections", "Connections that carry a cancel request", |p| {
+        p.servers.cancels as f64
+    }),
+    gauge("pgbouncer_pools_server_being_canceled_connections", "Servers kept back for a cancel", |p| {
+        p.servers.being_canceled as f64
+    }),
+    gauge("pgbouncer_pools_server_idle_connections", "Servers ready to be lent", |p| p.counts.idle as f64),
+    gauge("pgbouncer_pools_server_used_connections", "Servers that need a check before use", |_| 0.0),
+    gauge("pgbouncer_pools_server_testing_connections", "Servers being checked or reset", |p| p.servers.tested as f64),
+    gauge("pgbouncer_pools_server_login_connections", "Servers in login", |p| p.counts.opening as f64),
+    gauge("pgbouncer_pools_client_maxwait_seconds", "How long the first client in line has waited", |p| {
+        p.maxwait.as_secs_f64()
+    }),
+];
+
+/// Of SHOW DATABASES.
+pub static DATABASES: &[Gauge<DatabaseRow>] = &[
+    gauge("pgbouncer_databases_pool_size", "Servers per pool, 0 for no limit", |d| d.pool_size.into()),
+    gauge("pgbouncer_databases_min_pool_size", "Servers kept open per pool", |d| d.min_pool_size.into()),
+    gauge("pgbouncer_databases_reserve_pool_size", "More servers per pool, for those who wait long", |d| {
+        d.reserve_pool_size.into()
+    }),
+    gauge("pgbouncer_databases_reserve_pool", "The same under its older name", |d| d.reserve_pool_size.into()),
+    gauge("pgbouncer_databases_max_connections", "Servers over all pools, 0 for no limit", |d| {
+        d.max_connections.into()
+    }),
+    gauge("pgbouncer_databases_current_connections", "Servers there are", |d| d.current_connections.into()),
+    gauge("pgbouncer_databases_max_client_connections", "Clients allowed, 0 for no limit", |d| {
+        d.max_client_connections.into()
+    }),
+    gauge("pgbouncer_databases_current_client_connections", "Clients there are", |d| {
+        d.current_client_connections.into()
+    }),
+    gauge("pgbouncer_databases_paused", "1 while paused", |d| f64::from(u8::from(d.paused))),
+    gauge("pgbouncer_databases_disabled", "1 while disabled", |d| f64::from(u8::from(d.disabled))),
+];
+
+/// Of SHOW CONFIG.
+pub static CONFIG: &[Gauge<Config>] = &[
+    gauge("pgbouncer_config_max_client_connections", "Setting max_client_conn", |c| c.global.max_client_conn.into()),
+    gauge("pgbouncer_config_max_user_connections", "Setting max_user_connections, 0 for no limit", |c| {
+        c.global.max_user_connections.unwrap_or(0).into()
+    }),
+];
+
+/// Of SHOW WORKERS; label `worker`.
+pub static WORKERS: &[Gauge<WorkerSnapshot>] = &[
+    gauge("pooler_worker_clients", "Clients of a worker", |w| w.clients as f64),
+    gauge("pooler_worker_busy_ratio", "Share of the last second at work", |w| w.busy_share),
+];
+
+/// Which histogram of a pool's.
+type Pick = fn(&Stats) -> &Histogram;
+
+/// Of each pool; labels `database` and `user`.
+pub static HISTOGRAMS: &[(&str, &str, Pick)] = &[
+    ("pooler_wait_seconds", "Time clients waited for a server", |stats| &stats.wait),
+    ("pooler_query_seconds", "Time of queries", |stats| &stats.query),
+    ("pooler_transaction_seconds", "Time clients had a server in a transaction", |stats| &stats.xact),
+];
+
+/// Of SHOW LISTS: the row's name, the metric's, and its help.
+pub static LISTS: &[(&str, &str, &str)] = &[
+    ("databases", "pgbouncer_databases", "Databases"),
+    ("users", "pgbouncer_users", "Users"),
+    ("pools", "pgbouncer_pools", "Pools"),
+    ("free_clients", "pgbouncer_free_clients", "Client slots kept for later"),
+    ("used_clients", "pgbouncer_used_clients", "Clients"),
+    ("login_clients", "pgbouncer_login_clients", "Clients in login"),
+    ("free_servers", "pgbouncer_free_servers", "Servers that work for nobody"),
+    ("used_servers", "pgbouncer_used_servers", "Servers that work for a client"),
+    ("dns_names", "pgbouncer_cached_dns_names", "Host names in the cache"),
+    ("dns_zones", "pgbouncer_cached_dns_zones", "DNS zones in the cache"),
+    ("dns_queries", "pgbouncer_in_flight_dns_queries", "DNS queries in flight"),
+];

@@ -1,0 +1,180 @@
+//! The whole process: its threads, its sockets, its signals, and its end.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use config::Config;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info};
+
+use crate::front::accept;
+use crate::front::listen::Listeners;
+use crate::services::Services;
+use crate::state::Shutdown;
+use crate::worker::Workers;
+use crate::{control, housekeeping, metrics};
+
+/// How often the end of a shutdown is looked for, besides when something changes.
+const LOOK: Duration = Duration::from_millis(333);
+
+/// A pooler whose sockets are open and which has yet to run.
+#[derive(Debug)]
+pub struct Process {
+    /// The configuration to begin with.
+    pub config: Config,
+    /// Where clients connect.
+    pub listeners: Listeners,
+    /// Where Prometheus does.
+    pub metrics: Option<TcpListener>,
+}
+
+impl Process {
+    /// Opens all sockets of the configuration.
+    ///
+    /// # Errors
+    /// The socket that cannot be opened, in words.
+    pub fn prepare(config: Config) -> Result<Self, String> {
+        let listeners = Listeners::open(&config.global).map_err(|error| error.to_string())?;
+        let global = &config.global;
+        let metrics = if global.metrics_listen_addr.is_empty() {
+            None
+        } else {
+            let address = (global.metrics_listen_addr.as_str(), global.metrics_listen_port);
+            let listener = TcpListener::bind(address);
+            Some(listener.map_err(|error| format!("cannot listen on {}:{}: {error}", address.0, address.1))?)
+        };
+        Ok(Self { config, listeners, metrics })
+    }
+
+    /// Serves until a shutdown has ended. `ready` is called when clients can connect.
+    ///
+    /// # Errors
+    /// When the system gives no threads or event queues.
+    pub fn run(self, ready: impl FnOnce()) -> io::Result<()> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let or_cores = |count: u32| if count == 0 { cores } else { count as usize };
+        let global = &self.config.global;
+        let workers = Workers::start(or_cores(global.workers))?;
+        let front = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(or_cores(global.login_threads))
+            .thread_name("front-door")
+            .enable_all()
+            .build()?;
+        let house = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let services = Services::new(self.config, house.handle().clone(), workers);
+        let Listeners { tcp, unix } = self.listeners;
+        for listener in tcp {
+            front.spawn(report("listener", accept::tcp(services.clone(), listener)));
+        }
+        if let Some(socket) = unix {
+            let services = services.clone();
+            front.spawn(async move { report("unix socket", accept::unix(services, &socket)).await });
+        }
+        let ended = house.block_on(async {
+            if let Some(listener) = self.metrics {
+                tokio::spawn(metrics::serve(services.clone(), listener));
+            }
+            tokio::spawn(housekeeping::housekeeping(services.clone()));
+            let signals = tokio::spawn(obey_signals(services.clone(), Signals::new()?));
+            ready();
+            until_shutdown(&services).await;
+            signals.abort();
+            Ok(())
+        });
+        info!("got shutdown, exiting");
+        front.shutdown_background();
+        house.shutdown_background();
+        ended
+    }
+}
+
+async fn report(what: &str, task: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = task.await {
+        error!("{what} failed: {error}");
+    }
+}
+
+async fn until_shutdown(services: &Services) {
+    loop {
+        let changed = services.state.changed.notified();
+        let servers = || services.pools.all().iter().any(|pool| !pool.with_core(|core, _, _| core.is_drained()));
+        let done = match services.state.shutdown() {
+            Shutdown::No => false,
+            Shutdown::WaitForClients => services.clients.counts().0 == 0,
+            Shutdown::WaitForServers => !servers(),
+            Shutdown::Immediate => true,
+        };
+        if done {
+            return;
+        }
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+/// PgBouncer's signals: HUP reloads, USR1 pauses, USR2 resumes, TERM waits for clients, INT for servers, QUIT for nobody.
+async fn obey_signals(services: Arc<Services>, mut signals: Signals) {
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => reload(&services),
+            _ = signals.terminate.recv() => shut_down(&services, Shutdown::WaitForClients),
+            _ = signals.interrupt.recv() => shut_down(&services, Shutdown::WaitForServers),
+            _ = signals.quit.recv() => shut_down(&services, Shutdown::Immediate),
+            _ = signals.user1.recv() => {
+                info!("got SIGUSR1, pausing");
+                let services = services.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = control::pause(&services, None, None).await {
+                        info!("PAUSE: {error}");
+                    }
+                });
+            }
+            _ = signals.user2.recv() => {
+                info!("got SIGUSR2, resuming");
+                if let Err(error) = control::resume(&services, None) {
+                    info!("RESUME: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn reload(services: &Arc<Services>) {
+    info!("got SIGHUP, re-reading config");
+    if let Err(problems) = control::reload(services) {
+        error!("RELOAD failed, the running configuration stays:\n{problems}");
+    }
+}
+
+/// A second signal ends the process at once.
+fn shut_down(services: &Arc<Services>, how: Shutdown) {
+    let how = if services.state.shutdown() == Shutdown::No { how } else { Shutdown::Immediate };
+    info!("got a signal to shut down: {how:?}");
+    control::shutdown(services, how);
+}

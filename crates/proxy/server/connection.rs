@@ -1,0 +1,195 @@
+//! A server connection as the pool keeps it, and the requests that the pooler makes of it on its own account.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use pool::{Permit, WorkerId};
+use protocol::backend::TxStatus;
+use protocol::exchange::Reply;
+use protocol::fields::Fields;
+use protocol::params::{Params, Tracked};
+use protocol::statements::ServerStatements;
+use protocol::{Exchange, Header};
+use thiserror::Error;
+
+use super::info::ServerInfo;
+use crate::clock::Micros;
+use crate::error::ServerReport;
+use crate::services::Services;
+use crate::socket::Socket;
+
+/// Most bytes of one answer to a request of our own.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// A server connection that has logged in.
+#[derive(Debug)]
+pub struct Server {
+    /// What others may see of it.
+    pub info: Arc<ServerInfo>,
+    /// The connection.
+    pub socket: Socket,
+    /// The worker whose runtime the socket is registered with.
+    pub home: WorkerId,
+    /// The values it has reported of the tracked parameters.
+    pub params: Arc<Params>,
+    /// The prepared statements it knows.
+    pub statements: ServerStatements,
+    /// When it was last returned.
+    pub idle_since: Micros,
+    /// Its share of the limits across pools.
+    pub permit: Permit,
+    /// Wakes the pool's keeper when something happens on it while nobody has it.
+    pub watch: Waker,
+}
+
+/// What a server answered to a request of our own.
+#[derive(Debug)]
+pub struct Answer {
+    /// Where it left the session.
+    pub status: TxStatus,
+    /// Its first error.
+    pub error: Option<ServerReport>,
+}
+
+/// Why a server is of no more use.
+#[derive(Debug, Error)]
+pub enum ServerFailure {
+    /// The connection broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It ended the connection.
+    #[error("server closed the connection")]
+    Closed,
+    /// It ended the session with an error.
+    #[error("{}", .0.message)]
+    Fatal(ServerReport),
+    /// It does not speak the protocol.
+    #[error("server broke the protocol")]
+    Violation,
+}
+
+impl Server {
+    /// Registers the socket with this thread's runtime, which is `worker`'s.
+    ///
+    /// # Errors
+    /// What the kernel says; the server is of no more use then.
+    pub fn rehome(&mut self, worker: WorkerId) -> io::Result<()> {
+        if self.home != worker {
+            self.socket.rehome()?;
+            self.home = worker;
+        }
+        Ok(())
+    }
+
+    /// Has the keeper woken when something arrives. True if something has arrived already.
+    pub fn is_noisy(&self) -> bool {
+        let mut cx = Context::from_waker(&self.watch);
+        !matches!(self.socket.poll_readable(&mut cx), Poll::Pending)
+    }
+
+    /// Sends `request`, whose messages are ours, and reads all that is due for it.
+    ///
+    /// ParameterStatus updates the server's parameters.
+    ///
+    /// # Errors
+    /// When the server is of no more use.
+    pub async fn ask(&mut self, services: &Services, request: &[u8]) -> Result<Answer, ServerFailure> {
+        let mut exchange = Exchange::default();
+        note_requests(&mut exchange, request);
+        self.socket.send_all(request).await?;
+        self.finish(services, &mut exchange, Vec::with_capacity(1024)).await
+    }
+
+    /// Reads, and throws away, all that is still due in a conversation. `received` has what was received already.
+    ///
+    /// # Errors
+    /// When the server is of no more use.
+    pub async fn finish(
+        &mut self,
+        services: &Services,
+        exchange: &mut Exchange,
+        mut received: Vec<u8>,
+    ) -> Result<Answer, ServerFailure> {
+        let mut error = None;
+        loop {
+            let used = self.digest(services, exchange, &received, &mut error)?;
+            received.drain(..used);
+            if exchange.is_quiet() {
+                return Ok(Answer { status: exchange.status(), error });
+            }
+            if received.len() >= MAX_ANSWER {
+                return Err(ServerFailure::Violation);
+            }
+            if received.len() == received.capacity() {
+                received.reserve(received.len().max(1024));
+            }
+            if self.socket.recv(&mut received).await? == 0 {
+                return Err(ServerFailure::Closed);
+            }
+        }
+    }
+
+    /// Digests whole messages: how many bytes they took.
+    fn digest(
+        &mut self,
+        services: &Services,
+        exchange: &mut Exchange,
+        bytes: &[u8],
+        error: &mut Option<ServerReport>,
+    ) -> Result<usize, ServerFailure> {
+        let mut used = 0;
+        while let Some(header) = Header::peek(&bytes[used..]).map_err(|_| ServerFailure::Violation)? {
+            let Some(body) = bytes.get(used + Header::SIZE..used + header.total_len()) else { break };
+            match exchange.reply(header, body).map_err(|_| ServerFailure::Violation)? {
+                Reply::Fatal => return Err(ServerFailure::Fatal(server_report(body))),
+                Reply::Error => {
+                    error.get_or_insert_with(|| server_report(body));
+                }
+                Reply::Parameter => self.note_parameter(services, body),
+                Reply::Deallocated => self.statements.clear(),
+                Reply::Forward | Reply::Ready(_) | Reply::Notification | Reply::NeedBody(_) | Reply::Drop => {}
+            }
+            used += header.total_len();
+        }
+        Ok(used)
+    }
+
+    /// Notes a ParameterStatus.
+    pub fn note_parameter(&mut self, services: &Services, body: &[u8]) {
+        if let Some(params) = changed_params(&self.params, &services.tracked, body) {
+            self.params = services.intern(params);
+        }
+    }
+}
+
+/// The set with the change that a ParameterStatus tells of; none if that parameter is not tracked.
+pub fn changed_params(params: &Params, tracked: &Tracked, body: &[u8]) -> Option<Params> {
+    let (name, value) = split_parameter(body)?;
+    let position = tracked.position(name)?;
+    let mut params = params.clone();
+    params.set(position, value);
+    Some(params)
+}
+
+/// Name and value of a ParameterStatus.
+pub fn split_parameter(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut parts = body.splitn(3, |byte| *byte == 0);
+    Some((parts.next()?, parts.next()?))
+}
+
+/// The error in an ErrorResponse's body.
+pub fn server_report(body: &[u8]) -> ServerReport {
+    let fields = Fields::parse(body);
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    ServerReport { sqlstate: text(fields.sqlstate), message: text(fields.message) }
+}
+
+fn note_requests(exchange: &mut Exchange, mut request: &[u8]) {
+    while let Ok(Some(header)) = Header::peek(request) {
+        let Some((message, rest)) = request.split_at_checked(header.total_len()) else { return };
+        // Our own messages are well formed; the exchange refuses only what is not.
+        let _ = exchange.request(header, &message[Header::SIZE..]);
+        request = rest;
+    }
+}

@@ -1,0 +1,186 @@
+//! Opening a server connection for a pool: its place in the budget, an endpoint, the login, `connect_query`.
+
+use std::sync::Arc;
+
+use pool::{OpenTicket, Permit, Purpose, Scope};
+use protocol::statements::ServerStatements;
+use tracing::{info, warn};
+
+use super::connection::Server;
+use super::dial::{self, Dialed};
+use super::info::{Ends, ServerInfo};
+use super::login::{self, LoggedIn, LoginError};
+use super::target::Target;
+use crate::clock::Micros;
+use crate::error::ServerReport;
+use crate::pools::{Greeting, SharedPool};
+use crate::services::{Services, lock};
+use crate::wire::Wire;
+
+/// Longest message of a server during login.
+const MAX_LOGIN_MESSAGE: usize = 1 << 16;
+
+/// Opens one server, and tells the pool how it went.
+pub async fn open(services: Arc<Services>, pool: Arc<SharedPool>, ticket: OpenTicket) {
+    let Some(permit) = take_permit(&services, &pool, &ticket) else {
+        return pool.with_core(|core, now, out| core.open_denied(ticket, now, out));
+    };
+    let target = pool.target.load_full();
+    match connect(&services, &pool, &target).await {
+        Ok((dialed, found)) => {
+            pool.set_failure(None);
+            let server = prepare(&services, &pool, &target, ticket.id(), (dialed, found), permit).await;
+            let home = services.house_id();
+            pool.with_core(|core, now, out| core.opened(ticket, server, home, now, out));
+        }
+        Err(error) => {
+            target.first_failed();
+            lock(&services.budget).give_back(permit);
+            super::closing::review_siblings(&services, &pool);
+            warn!(database = %pool.database, user = %pool.user, "server login failed: {error}");
+            let fatal = concerns_waiters(&error);
+            pool.set_failure(Some(report(error)));
+            pool.with_core(|core, now, out| core.open_failed(ticket, fatal, now, out));
+        }
+    }
+}
+
+/// A place in the budget; where a limit is reached, an idle sibling may have to give one up.
+fn take_permit(services: &Services, pool: &Arc<SharedPool>, ticket: &OpenTicket) -> Option<Permit> {
+    let full = match lock(&services.budget).try_take(pool.scopes.0, pool.scopes.1) {
+        Ok(permit) => return Some(permit),
+        Err(full) => full,
+    };
+    if ticket.purpose() == Purpose::MinPoolSize {
+        return None;
+    }
+    let shares = |other: &SharedPool| match full {
+        Scope::Database(id) => other.scopes.0 == id,
+        Scope::User(id) => other.scopes.1 == id,
+        Scope::Process => true,
+    };
+    let siblings = services.pools.all().into_iter().filter(|other| shares(other) && !Arc::ptr_eq(other, pool));
+    let idle_since = |other: &Arc<SharedPool>| other.with_core(|core, _, _| core.longest_idle_since());
+    let oldest = siblings.filter_map(|other| Some((idle_since(&other)?, other))).min_by_key(|(since, _)| *since)?;
+    // Its closing gives the permit back and has us reviewed.
+    oldest.1.with_core(|core, now, out| core.evict_idle(now, out));
+    None
+}
+
+/// Connects and logs in once, and leaves again.
+///
+/// # Errors
+/// What the server says, or why it cannot be reached.
+pub async fn attempt(services: &Services, pool: &SharedPool) -> Result<(), ServerReport> {
+    let target = pool.target.load_full();
+    let (dialed, _) = connect(services, pool, &target).await.map_err(report)?;
+    let mut goodbye = Vec::with_capacity(8);
+    protocol::messages::terminate(&mut goodbye);
+    // It has answered; how it takes the farewell says nothing more.
+    let _ = dialed.socket.send_all(&goodbye).await;
+    Ok(())
+}
+
+async fn connect(services: &Services, pool: &SharedPool, target: &Target) -> Result<(Dialed, LoggedIn), LoginError> {
+    let attempt = async {
+        let mut last = None;
+        for endpoint in target.order() {
+            match connect_to(services, pool, target, endpoint).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or(LoginError::Timeout))
+    };
+    match target.connect_timeout {
+        None => attempt.await,
+        Some(limit) => tokio::time::timeout(limit, attempt).await.unwrap_or(Err(LoginError::Timeout)),
+    }
+}
+
+async fn connect_to(
+    services: &Services,
+    pool: &SharedPool,
+    target: &Target,
+    endpoint: &crate::address::Endpoint,
+) -> Result<(Dialed, LoggedIn), LoginError> {
+    let config = services.config.load_full();
+    let dialed = dial::dial(&services.dns, target.ttls, endpoint, &config.global).await;
+    let Dialed { socket, reached, remote, local } = dialed.map_err(|error| LoginError::Wire(error.into()))?;
+    let mut wire = Wire::new(socket, MAX_LOGIN_MESSAGE);
+    let credentials = lock(&pool.credentials).clone();
+    let mut found = login::log_in(&mut wire, target, &pool.user, &credentials).await?;
+    if let Some(keys) = found.derived.take() {
+        lock(&pool.credentials).derived = Some(keys);
+    }
+    let (socket, _) = wire.into_parts();
+    Ok((Dialed { socket, reached, remote, local }, found))
+}
+
+async fn prepare(
+    services: &Services,
+    pool: &Arc<SharedPool>,
+    target: &Target,
+    id: pool::ServerId,
+    (dialed, found): (Dialed, LoggedIn),
+    permit: Permit,
+) -> Box<Server> {
+    let mut params = services.tracked.empty();
+    for (name, value) in &found.parameters {
+        if let Some(position) = services.tracked.position(name) {
+            params.set(position, value);
+        }
+    }
+    let names = (pool.database.clone(), pool.user.clone());
+    let ends = Ends { reached: dialed.reached, remote: dialed.remote, local: dialed.local };
+    let info = Arc::new(ServerInfo::new(services.next_id(), (found.pid, found.key), names, ends));
+    info!(server = info.id, database = %pool.database, user = %pool.user, "new connection to server {} (from {})", info.remote, info.local);
+    services.servers.add(info.clone());
+    let mut server = Box::new(Server {
+        info,
+        socket: dialed.socket,
+        home: services.house_id(),
+        params: services.intern(params),
+        statements: ServerStatements::default(),
+        idle_since: Micros::now(),
+        permit,
+        watch: pool.watch(id),
+    });
+    if pool.known_greeting().is_none() {
+        pool.set_greeting(Greeting { parameters: found.parameters });
+    }
+    if let Some(query) = &target.connect_query {
+        run_connect_query(services, &mut server, query).await;
+    }
+    server.is_noisy();
+    server
+}
+
+/// Its errors are only logged, as PgBouncer does.
+async fn run_connect_query(services: &Services, server: &mut Server, query: &str) {
+    let mut request = Vec::with_capacity(query.len() + 8);
+    protocol::messages::query(&mut request, query.as_bytes());
+    let failed = match server.ask(services, &request).await {
+        Ok(answer) => answer.error.map(|error| error.message),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(failed) = failed {
+        warn!(server = server.info.id, "connect_query failed: {failed}");
+    }
+}
+
+/// Whether those who wait are told at once: the server is there and says no. While it starts up they wait on.
+fn concerns_waiters(error: &LoginError) -> bool {
+    match error {
+        LoginError::Refused(report) => !matches!(report.sqlstate.as_str(), "57P03" | "53300" | "57P01"),
+        LoginError::WrongPasswordType | LoginError::UnknownRequest(_) | LoginError::Scram(_) => true,
+        LoginError::Wire(_) | LoginError::Timeout | LoginError::Violation(_) => false,
+    }
+}
+
+fn report(error: LoginError) -> ServerReport {
+    match error {
+        LoginError::Refused(report) => report,
+        other => ServerReport { sqlstate: "08006".to_owned(), message: other.to_string() },
+    }
+}

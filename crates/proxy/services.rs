@@ -1,0 +1,94 @@
+//! What all tasks of the process share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use config::Config;
+use pool::{Budget, WorkerId};
+use protocol::params::{Interner, Params, Tracked};
+use tokio::runtime::Handle;
+
+use crate::dns::Dns;
+use crate::errors_seen::ErrorCounts;
+use crate::front::auth::Authenticator;
+use crate::pools::PoolTable;
+use crate::registry::{Clients, Servers};
+use crate::state::State;
+use crate::worker::Workers;
+
+/// What all tasks of the process share. Nothing in it is locked on the path of a transaction.
+#[derive(Debug)]
+pub struct Services {
+    /// The configuration in force.
+    pub config: ArcSwap<Config>,
+    /// Counts configurations: clients compare it to know when to read their rules again.
+    pub generation: AtomicU64,
+    /// Parameters that follow clients from server to server.
+    pub tracked: Tracked,
+    /// Clients that are logged in.
+    pub clients: Clients,
+    /// Servers that are logged in.
+    pub servers: Servers,
+    /// All pools.
+    pub pools: PoolTable,
+    /// Limits across pools.
+    pub budget: Mutex<Budget>,
+    /// Names and their addresses.
+    pub dns: Dns,
+    /// Those who relay.
+    pub workers: Workers,
+    /// The runtime that opens and keeps servers, and all else that is not a client's.
+    pub house: Handle,
+    /// Who clients are.
+    pub authenticator: Authenticator,
+    /// Errors that clients were given.
+    pub errors: ErrorCounts,
+    /// Paused, disabled, shutting down.
+    pub state: State,
+    interner: Mutex<Interner>,
+    ids: AtomicU64,
+}
+
+impl Services {
+    /// For a process that begins with this configuration.
+    pub fn new(config: Config, house: Handle, workers: Workers) -> Arc<Self> {
+        Arc::new(Self {
+            tracked: Tracked::new(&config.global.track_extra_parameters),
+            config: ArcSwap::from_pointee(config),
+            generation: AtomicU64::new(0),
+            clients: Clients::default(),
+            servers: Servers::default(),
+            pools: PoolTable::default(),
+            budget: Mutex::default(),
+            dns: Dns::default(),
+            workers,
+            house,
+            authenticator: Authenticator::default(),
+            errors: ErrorCounts::default(),
+            state: State::default(),
+            interner: Mutex::default(),
+            ids: AtomicU64::new(1),
+        })
+    }
+
+    /// The next id of a client or server.
+    pub fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The one shared value that equals `params`.
+    pub fn intern(&self, params: Params) -> Arc<Params> {
+        lock(&self.interner).intern(params)
+    }
+
+    /// The home of sockets that no worker has used yet.
+    pub fn house_id(&self) -> WorkerId {
+        WorkerId(self.workers.len() as u16)
+    }
+}
+
+/// Locks; a panic elsewhere does not make the value unusable, because every change to one is whole.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
