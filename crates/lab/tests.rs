@@ -34,56 +34,32 @@ fn every_role_logs_in_the_way_it_is_meant_to() {
     let postgres = start();
     for user in ["postgres", "app", "app_scram", "app_md5", "app_plain"] {
         for database in ["app", "other"] {
-            let who = postgres
-                .psql_as(
-                    user,
-                    database,
-                    "select current_user || ' ' || current_database()",
-                )
-                .unwrap();
+            let who = postgres.psql_as(user, database, "select current_user || ' ' || current_database()").unwrap();
             assert_eq!(who, format!("{user} {database}"));
         }
     }
     let kinds = "select rolname || ' ' || left(rolpassword, 3) from pg_authid where rolpassword is not null order by 1";
-    assert_eq!(
-        postgres.psql(kinds).unwrap(),
-        "app_md5 md5\napp_plain SCR\napp_scram SCR"
-    );
+    assert_eq!(postgres.psql(kinds).unwrap(), "app_md5 md5\napp_plain SCR\napp_scram SCR");
     let rules = "select user_name[1] || ' ' || auth_method from pg_hba_file_rules \
                  where type = 'host' order by line_number";
     let rules = postgres.psql(rules).unwrap();
-    assert!(
-        rules.starts_with("app_scram scram-sha-256\napp_md5 md5\napp_plain password\nall trust"),
-        "{rules}"
-    );
+    assert!(rules.starts_with("app_scram scram-sha-256\napp_md5 md5\napp_plain password\nall trust"), "{rules}");
 }
 
 #[test]
 fn an_sql_error_is_an_error_with_the_servers_words() {
     let error = start().psql("select 1/0").unwrap_err();
-    assert!(
-        matches!(&error, LabError::Failed { stderr, .. } if stderr.contains("division by zero")),
-        "{error}"
-    );
+    assert!(matches!(&error, LabError::Failed { stderr, .. } if stderr.contains("division by zero")), "{error}");
 }
 
 #[test]
 fn options_reach_the_server() {
-    let options = Options {
-        max_connections: 23,
-        ..Options::default()
-    };
-    let options = options
-        .conf("work_mem = '5MB'")
-        .hba("host other app_md5 samehost reject")
-        .file("note", "words");
+    let options = Options { max_connections: 23, ..Options::default() };
+    let options = options.conf("work_mem = '5MB'").hba("host other app_md5 samehost reject").file("note", "words");
     let postgres = Postgres::start(options).unwrap();
     assert_eq!(postgres.psql("show max_connections").unwrap(), "23");
     assert_eq!(postgres.psql("show work_mem").unwrap(), "5MB");
-    assert_eq!(
-        postgres.psql("select pg_read_file('note')").unwrap(),
-        "words"
-    );
+    assert_eq!(postgres.psql("select pg_read_file('note')").unwrap(), "words");
     assert!(postgres.psql_as("app_md5", "other", "select 1").is_err());
     assert!(postgres.psql_as("app_md5", "app", "select 1").is_ok());
 }
@@ -91,10 +67,7 @@ fn options_reach_the_server() {
 #[test]
 fn a_setting_that_postgresql_refuses_is_reported_with_its_log() {
     let error = Postgres::start(Options::default().conf("no_such_setting = 1")).unwrap_err();
-    assert!(
-        matches!(&error, LabError::NotReady { log } if log.contains("no_such_setting")),
-        "{error}"
-    );
+    assert!(matches!(&error, LabError::NotReady { log } if log.contains("no_such_setting")), "{error}");
 }
 
 #[test]
@@ -126,11 +99,7 @@ fn a_crashed_server_recovers_what_was_committed() {
     postgres.crash().unwrap();
     postgres.restart().unwrap();
     assert_eq!(postgres.psql("select n from t").unwrap(), "7");
-    assert!(
-        postgres.log().contains("automatic recovery in progress"),
-        "{}",
-        postgres.log()
-    );
+    assert!(postgres.log().contains("automatic recovery in progress"), "{}", postgres.log());
 }
 
 #[test]
@@ -140,28 +109,16 @@ fn killing_a_backend_makes_postgresql_recover() {
     let victim = postgres.psql(checkpointer).unwrap();
     postgres.kill_9_backend(victim.parse().unwrap()).unwrap();
     eventually("the server has another checkpointer", || {
-        postgres
-            .psql(checkpointer)
-            .is_ok_and(|found| !found.is_empty() && found != victim)
+        postgres.psql(checkpointer).is_ok_and(|found| !found.is_empty() && found != victim)
     });
 }
 
 #[test]
 fn only_backends_of_this_server_can_be_killed() {
     let (postgres, stranger) = (start(), start());
-    let pid = stranger
-        .psql("select pid from pg_stat_activity where backend_type = 'checkpointer'")
-        .unwrap();
-    for pid in [
-        pid.parse().unwrap(),
-        std::process::id(),
-        stranger.pid().unwrap(),
-        0,
-    ] {
-        assert!(matches!(
-            postgres.kill_9_backend(pid),
-            Err(LabError::NotABackend(_))
-        ));
+    let pid = stranger.psql("select pid from pg_stat_activity where backend_type = 'checkpointer'").unwrap();
+    for pid in [pid.parse().unwrap(), std::process::id(), stranger.pid().unwrap(), 0] {
+        assert!(matches!(postgres.kill_9_backend(pid), Err(LabError::NotABackend(_))));
     }
 }
 
@@ -208,10 +165,7 @@ impl Program {
     }
 
     fn word(&self, key: &str) -> &str {
-        self.said
-            .iter()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
-            .unwrap()
+        self.said.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).unwrap()
     }
 
     fn end(&mut self, signal: Signal) -> ExitStatus {
@@ -222,10 +176,7 @@ impl Program {
 
 fn postgres_is_gone_after(signal: Signal) -> ExitStatus {
     let mut lab = Program::start(&["postgres"]);
-    let (pid, directory) = (
-        lab.word("pid").parse().unwrap(),
-        PathBuf::from(lab.word("directory")),
-    );
+    let (pid, directory) = (lab.word("pid").parse().unwrap(), PathBuf::from(lab.word("directory")));
     assert!(is_running(pid) && directory.exists());
     let status = lab.end(signal);
     eventually("postgres has ended", || !is_running(pid));
@@ -244,19 +195,10 @@ fn nothing_stays_after_kill_9_of_the_owner() {
 }
 
 fn failing_run(arguments: &[&str]) -> String {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_lab"))
-        .arg("run")
-        .args(arguments)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut process =
+        Command::new(env!("CARGO_BIN_EXE_lab")).arg("run").args(arguments).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = String::new();
-    process
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut stderr)
-        .unwrap();
+    process.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(process.wait().unwrap().code(), Some(1), "{stderr}");
     stderr
 }
@@ -265,43 +207,16 @@ fn failing_run(arguments: &[&str]) -> String {
 fn a_taken_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let said = failing_run(&[
-        "--pooler",
-        "/bin/true",
-        "--port",
-        &port,
-        "--metrics-port",
-        "0",
-    ]);
-    assert!(
-        said.contains(&format!(
-            "port {port} on 127.0.0.1, for the pooler, is not free"
-        )),
-        "{said}"
-    );
-    let said = failing_run(&[
-        "--pooler",
-        "/bin/true",
-        "--port",
-        "0",
-        "--metrics-port",
-        &port,
-    ]);
-    assert!(
-        said.contains(&format!(
-            "port {port} on 127.0.0.1, for the metrics page, is not free"
-        )),
-        "{said}"
-    );
+    let said = failing_run(&["--pooler", "/bin/true", "--port", &port, "--metrics-port", "0"]);
+    assert!(said.contains(&format!("port {port} on 127.0.0.1, for the pooler, is not free")), "{said}");
+    let said = failing_run(&["--pooler", "/bin/true", "--port", "0", "--metrics-port", &port]);
+    assert!(said.contains(&format!("port {port} on 127.0.0.1, for the metrics page, is not free")), "{said}");
 }
 
 #[test]
 fn a_pooler_that_ends_by_itself_is_reported_with_its_log() {
     // cat, given the configuration file, prints it to the log and ends.
     let said = failing_run(&["--pooler", "/bin/cat", "--port", "0", "--metrics-port", "0"]);
-    assert!(
-        said.contains("the pooler ended by itself (exit status: 0)"),
-        "{said}"
-    );
+    assert!(said.contains("the pooler ended by itself (exit status: 0)"), "{said}");
     assert!(said.contains("pool_mode = \"transaction\""), "{said}");
 }

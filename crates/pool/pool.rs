@@ -75,7 +75,8 @@ impl<S, W> Pool<S, W> {
         }
     }
 
-    /// Asks for a server: an idle one that `worker` used last, else any idle one, else a place in the queue.
+    /// Asks for a server: an idle one that `worker` used last, else any idle one, else a place in the queue. With
+    /// `server_round_robin` it is the one that was idle longest, whoever used it.
     /// `waker` is called only in the last case.
     pub fn check_out(
         &mut self,

@@ -172,11 +172,8 @@ impl<S> Servers<S> {
 
     /// idle → away: one that `worker` used last, else anyone's; the last used first, or the longest idle first.
     pub(crate) fn lend_idle(&mut self, worker: WorkerId, longest_idle: bool, now: Instant) -> Option<Lent<S>> {
-        let key = if longest_idle {
-            self.idle.front_of(worker).or_else(|| self.idle.front())
-        } else {
-            self.idle.back_of(worker).or_else(|| self.idle.back())
-        }?;
+        let key =
+            if longest_idle { self.idle.front() } else { self.idle.back_of(worker).or_else(|| self.idle.back()) }?;
         Some(self.lend(key, Some(now)))
     }
 

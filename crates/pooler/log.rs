@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use config::{Global, LogFormat};
 use jiff::Zoned;
@@ -21,13 +21,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// # Errors
 /// The log file cannot be opened.
 pub fn begin(global: &Global, verbose: u8, stderr: bool) -> Result<(), String> {
-    let file = if global.logfile.is_empty() { None } else { Some(LogFile::open(&global.logfile)?) };
+    *log_file() = if global.logfile.is_empty() { None } else { Some(LogFile::open(&global.logfile)?) };
     let level = match u32::from(verbose).max(global.verbose) {
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let sink = Sink { file: file.map(Arc::new), stderr };
+    let sink = Sink { stderr };
     match global.log_format {
         LogFormat::Text => tracing_subscriber::registry().with(TextLayer { sink }.with_filter(level)).init(),
         LogFormat::Json => {
@@ -38,28 +38,50 @@ pub fn begin(global: &Global, verbose: u8, stderr: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Changes to another log file, or to none. Where the new one cannot be opened the old one stays.
+pub fn reopen(path: &str) {
+    let mut file = log_file();
+    if file.as_ref().map_or("", |file| &file.path) == path {
+        return;
+    }
+    match LogFile::open(path) {
+        _ if path.is_empty() => *file = None,
+        Ok(opened) => *file = Some(opened),
+        Err(message) => {
+            drop(file);
+            tracing::error!("{message}");
+        }
+    }
+}
+
+/// The process has one log file: whoever logs does not carry it around.
+static LOG_FILE: Mutex<Option<LogFile>> = Mutex::new(None);
+
+fn log_file() -> MutexGuard<'static, Option<LogFile>> {
+    LOG_FILE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A log file that is opened anew when somebody has moved it away, as log rotation does.
 struct LogFile {
     path: String,
-    file: Mutex<File>,
+    file: File,
 }
 
 impl LogFile {
     fn open(path: &str) -> Result<Self, String> {
         let file = append(path).map_err(|error| format!("cannot open log file {path:?}: {error}"))?;
-        Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
+        Ok(Self { path: path.to_owned(), file })
     }
 
-    fn write(&self, line: &[u8]) -> io::Result<()> {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
         use std::os::unix::fs::MetadataExt;
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let still_there = std::fs::metadata(&self.path).is_ok_and(|there| {
-            file.metadata().is_ok_and(|ours| (ours.ino(), ours.dev()) == (there.ino(), there.dev()))
+            self.file.metadata().is_ok_and(|ours| (ours.ino(), ours.dev()) == (there.ino(), there.dev()))
         });
         if !still_there {
-            *file = append(&self.path)?;
+            self.file = append(&self.path)?;
         }
-        file.write_all(line)
+        self.file.write_all(line)
     }
 }
 
@@ -69,14 +91,13 @@ fn append(path: &str) -> io::Result<File> {
 
 #[derive(Clone)]
 struct Sink {
-    file: Option<Arc<LogFile>>,
     stderr: bool,
 }
 
 impl Write for Sink {
     /// Nobody can be told that logging fails.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Some(file) = &self.file {
+        if let Some(file) = log_file().as_mut() {
             let _ = file.write(line);
         }
         if self.stderr {

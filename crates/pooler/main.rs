@@ -12,7 +12,16 @@ use clap::Parser;
 use arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            let is_wrong = answer.use_stderr();
+            // Who cannot be told has closed its terminal.
+            let _ = answer.print();
+            // PgBouncer's code for wrong words on the command line.
+            return if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     match &arguments.command {
         Some(Command::Check { config, connect }) => check::check(config.as_deref(), *connect),
         Some(Command::Import { file }) => check::import(file),

@@ -39,7 +39,6 @@ fn try_start(arguments: &Arguments) -> Result<(), String> {
     if arguments.daemon && global.pidfile.is_empty() {
         return Err("daemon needs pidfile configured".to_owned());
     }
-    let process = Process::prepare(config)?;
     change_user(arguments.user.as_deref().or(Some(global.user.as_str()).filter(|name| !name.is_empty())))?;
     if arguments.daemon {
         daemon(true, false).map_err(|error| format!("cannot go into the background: {error}"))?;
@@ -49,13 +48,15 @@ fn try_start(arguments: &Arguments) -> Result<(), String> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let _pidfile = PidFile::write(&global)?;
-    raise_descriptor_limit(&global);
+    serve(config, &global).inspect_err(|message| error!("{message}"))
+}
+
+fn serve(config: Config, global: &Global) -> Result<(), String> {
+    let _pidfile = PidFile::write(global)?;
+    raise_descriptor_limit(global);
+    let process = Process::prepare(config)?;
     info!("process up: pooler {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
-    process.run(|| info!("ready")).map_err(|error| {
-        error!("{error}");
-        error.to_string()
-    })
+    process.run(|config| log::reopen(&config.global.logfile), || info!("ready")).map_err(|error| error.to_string())
 }
 
 /// As root we become `user`, or refuse to run.

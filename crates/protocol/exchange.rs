@@ -30,6 +30,10 @@ pub struct Exchange {
     undone: Vec<Change>,
     status: TxStatus,
     copy: Copying,
+    /// CopyData was sent since the COPY began; Sync was sent before any, and after some.
+    copy_data_seen: bool,
+    copy_synced: bool,
+    copy_synced_late: bool,
     /// Extended-protocol messages were sent since the last Sync: an implicit transaction may be open.
     unsynced: bool,
     /// The server skips all messages up to the next Sync.
@@ -40,7 +44,8 @@ pub struct Exchange {
     doubt: bool,
     /// The worst that has been sent since nothing was owed.
     risk: Option<Risk>,
-    parse_in_batch: bool,
+    unnamed_in_batch: bool,
+    bind_in_batch: bool,
     unnamed_statement: bool,
 }
 
@@ -170,12 +175,16 @@ impl Default for Exchange {
             undone: Vec::new(),
             status: TxStatus::Idle,
             copy: Copying::No,
+            copy_data_seen: false,
+            copy_synced: false,
+            copy_synced_late: false,
             unsynced: false,
             skipping: false,
             tainted: false,
             doubt: false,
             risk: None,
-            parse_in_batch: false,
+            unnamed_in_batch: false,
+            bind_in_batch: false,
             unnamed_statement: false,
         }
     }
@@ -206,24 +215,32 @@ impl Exchange {
             Tag::Parse => {
                 let text = memchr::memchr(0, body).map_or(&[][..], |end| &body[end + 1..]);
                 self.note_risk(lexer::first_statement(text));
-                self.parse_in_batch = true;
-                self.unnamed_statement |= body.first() == Some(&0);
+                if body.first() == Some(&0) {
+                    (self.unnamed_in_batch, self.unnamed_statement) = (true, true);
+                }
                 self.owe_unsynced(Owed::Parse);
             }
             Tag::Bind => {
-                if !self.parse_in_batch {
+                if !self.unnamed_in_batch || !binds_unnamed(body) {
                     self.note_risk(Risk::MayCommit);
                 }
+                self.bind_in_batch = true;
                 self.owe_unsynced(Owed::Bind);
             }
             Tag::Describe => self.owe_unsynced(Owed::Describe),
-            Tag::Execute => self.owe_unsynced(Owed::Execute),
+            Tag::Execute => {
+                if !self.bind_in_batch || body.first() != Some(&0) {
+                    self.note_risk(Risk::MayCommit);
+                }
+                self.owe_unsynced(Owed::Execute);
+            }
             Tag::Close => self.owe_unsynced(Owed::Close),
             Tag::Sync => self.sync(),
             Tag::CopyData if self.owed.is_empty() => return Ok(Request::Drop),
             Tag::CopyDone | Tag::CopyFail if self.owed.is_empty() => return Ok(Request::Drop),
             Tag::CopyDone | Tag::CopyFail => self.owed.push_back(Owed::CopyEnd),
-            Tag::CopyData | Tag::Flush => {}
+            Tag::CopyData => self.copy_data_seen = true,
+            Tag::Flush => {}
             Tag::Terminate => return Ok(Request::Terminate),
         }
         Ok(Request::Forward)
@@ -250,7 +267,6 @@ impl Exchange {
             Prepared::KnownClose => Owed::OwnClose,
         };
         self.unsynced |= !matches!(owed, Owed::OwnParse | Owed::OwnClose);
-        self.parse_in_batch |= owed == Owed::NamedParse;
         if self.skipping {
             self.undone.push(change);
         } else {
@@ -262,6 +278,7 @@ impl Exchange {
 
     /// The tag of an answer of our own whose turn it is: ParseComplete or CloseComplete.
     pub fn own_answer(&mut self) -> Option<u8> {
+        self.drop_copy_ends();
         let tag = match self.owed.front()? {
             Owed::OwnParse => b'1',
             Owed::OwnClose => b'3',
@@ -294,13 +311,18 @@ impl Exchange {
     }
 
     fn sync(&mut self) {
-        // A server in COPY IN ignores Sync, unless an error on its way to us has ended the COPY already.
-        if self.copy == Copying::In && !self.owed.contains(&Owed::CopyEnd) {
-            self.doubt = true;
+        (self.unnamed_in_batch, self.bind_in_batch) = (false, false);
+        if self.copy == Copying::In && !self.doubt && !self.owed.contains(&Owed::CopyEnd) {
+            // A server in COPY IN ignores it, unless an error on its way to us has ended the COPY already.
+            if self.copy_data_seen {
+                self.copy_synced_late = true;
+            } else {
+                self.copy_synced = true;
+            }
+            return;
         }
         self.unsynced = false;
         self.skipping = false;
-        self.parse_in_batch = false;
         self.owed.push_back(Owed::Sync);
     }
 
@@ -326,9 +348,7 @@ impl Exchange {
         if body.len() < needed {
             return Ok(Reply::NeedBody(needed));
         }
-        while self.owed.front() == Some(&Owed::CopyEnd) {
-            self.owed.pop_front();
-        }
+        self.drop_copy_ends();
         use backend::Tag as B;
         match tag {
             B::DataRow | B::CopyData | B::RowDescription | B::NoData => self.row_or_description(tag),
@@ -350,7 +370,14 @@ impl Exchange {
             B::ParameterStatus => Some(Reply::Parameter),
             B::Authentication | B::BackendKeyData | B::NegotiateProtocolVersion => None,
         }
+        .or(self.doubt.then_some(Reply::Forward))
         .ok_or(violation)
+    }
+
+    fn drop_copy_ends(&mut self) {
+        while self.owed.front() == Some(&Owed::CopyEnd) {
+            self.owed.pop_front();
+        }
     }
 
     fn row_or_description(&mut self, tag: backend::Tag) -> Option<Reply> {
@@ -414,6 +441,9 @@ impl Exchange {
             self.doubt = true;
             return Reply::Fatal;
         }
+        // Was the Sync ignored, or has it ended the skipping after this error already?
+        let before_data = self.copy_synced && !self.copy_data_seen && !self.owed.contains(&Owed::CopyEnd);
+        self.doubt |= self.copy == Copying::In && (self.copy_synced_late || before_data);
         self.copy = Copying::No;
         match self.owed.front() {
             // Sync commits, and may fail at it: ReadyForQuery follows all the same.
@@ -436,6 +466,8 @@ impl Exchange {
             return None;
         }
         self.copy = copy;
+        self.copy_data_seen = self.owed.contains(&Owed::CopyEnd);
+        (self.copy_synced, self.copy_synced_late) = (false, false);
         match copy {
             Copying::In => self.swallow_syncs(),
             Copying::Both => self.doubt = true,
@@ -518,8 +550,13 @@ impl Exchange {
             None => false,
             Some(Risk::Reads) => true,
             Some(Risk::Writes) => self.status != TxStatus::Idle,
-            Some(Risk::MayCommit) => false,
+            Some(Risk::MayCommit | Risk::Commits) => false,
         }
+    }
+
+    /// Whether a COMMIT is under way: not even its client may cancel it, for that would keep an unreplicated commit.
+    pub fn is_committing(&self) -> bool {
+        self.risk == Some(Risk::Commits)
     }
 
     /// Makes it fit for the next conversation, keeping its memory within reason.
@@ -533,6 +570,12 @@ impl Exchange {
         let changes = std::mem::take(&mut self.changes);
         *self = Self { owed, changes, ..Self::default() };
     }
+}
+
+/// Whether a Bind's statement is the unnamed one, as far as its body has arrived.
+fn binds_unnamed(body: &[u8]) -> bool {
+    let mut names = body.splitn(3, |byte| *byte == 0);
+    names.next().is_some() && names.next().is_some_and(<[u8]>::is_empty) && names.next().is_some()
 }
 
 /// The next step for a conversation whose client is gone.

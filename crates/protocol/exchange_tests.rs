@@ -35,8 +35,10 @@ fn continue_with(exchange: &mut Exchange, script: &str) -> Result<(), ServerViol
 
 fn body(from_client: bool, tag: u8, text: &str) -> Vec<u8> {
     match (from_client, tag) {
+        (true, b'E') => vec![0; 5],
         (true, b'Q') => format!("{text}\0").into(),
         (true, b'P') => format!("\0{text} \0\0\0").into(),
+        (true, b'B') => format!("\0{text}\0\0\0\0\0\0\0").into(),
         (false, b'Z') => text.into(),
         (false, b'E') => format!("S{text}\0C57P01\0Mx\0\0").into(),
         _ => Vec::new(),
@@ -131,8 +133,15 @@ fn copy_data_nobody_waits_for_is_dropped() {
 }
 
 #[test]
-fn a_sync_in_the_middle_of_a_copy_leaves_doubt() {
-    assert!(!at_rest("> Q < G > d S d c < C Z:I"));
+fn syncs_in_the_middle_of_a_copy_are_swallowed_when_it_succeeds() {
+    assert!(at_rest("> Q < G > H S d S H c < C Z:I"));
+    assert!(at_rest("> P B E S < 1 2 G > d S d c S < C Z:I"));
+}
+
+#[test]
+fn a_sync_in_the_middle_of_a_copy_that_fails_leaves_doubt() {
+    assert!(!at_rest("> Q < G > d S < E:ERROR Z:I"));
+    assert!(!at_rest("> P B E S < 1 2 G > d S d c S < E:ERROR Z:I"));
 }
 
 #[test]
@@ -189,6 +198,20 @@ fn a_tainted_server_is_spent_and_never_at_rest() {
     assert!(exchange.is_spent() && exchange.at_rest().is_none());
 }
 
+/// The first batch prepared `s2`, which may be a COMMIT: that this batch also parses a SELECT says nothing about it.
+#[test]
+fn a_statement_parsed_in_another_batch_may_be_a_commit() {
+    let safe = |script| play(script).is_safe_to_cancel();
+    assert!(!safe("> P:select_1 B E B:s2 E S"));
+    assert!(!safe("> P:select_1 B:s2 E S"));
+}
+
+/// The batch crossed two segments: the server was in COPY IN, and had no data to refuse, when the Sync arrived.
+#[test]
+fn a_sync_before_the_first_data_of_a_copy_is_swallowed() {
+    assert!(at_rest("> P B E < 1 2 G > S d d c S < C Z:I"));
+}
+
 #[test]
 fn an_exchange_is_as_new_after_a_reset() {
     let mut exchange = play("> Q < E:FATAL");
@@ -229,6 +252,17 @@ mod prepared {
             assert_eq!(exchange.reply(header, &[]), Ok(Reply::Drop));
         }
         continue_with(&mut exchange, "< 2 C Z:I").unwrap();
+        assert!(exchange.at_rest().is_some());
+    }
+
+    /// A client that closes a statement between its CopyDone and its Sync.
+    #[test]
+    fn an_answer_of_our_own_is_given_behind_a_copy() {
+        let mut exchange = play("> P B E < 1 2 G > d c");
+        exchange.prepared(Prepared::KnownClose, Change::Nothing).unwrap();
+        continue_with(&mut exchange, "> S < C").unwrap();
+        assert_eq!(exchange.own_answer(), Some(b'3'));
+        continue_with(&mut exchange, "< Z:I").unwrap();
         assert!(exchange.at_rest().is_some());
     }
 

@@ -7,6 +7,9 @@ use thiserror::Error;
 #[error("unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed")]
 pub struct OptionsError;
 
+/// Name and value.
+pub type Setting = (Vec<u8>, Vec<u8>);
+
 /// Reads `-c name=value`, `-cname=value` and `--name=value`, in order.
 ///
 /// Words are separated by blanks; a backslash keeps the next byte as it is. In `--name`, dashes stand for underscores.
@@ -14,7 +17,7 @@ pub struct OptionsError;
 ///
 /// # Errors
 /// Any other word.
-pub fn parse(options: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OptionsError> {
+pub fn parse(options: &[u8]) -> Result<Vec<Setting>, OptionsError> {
     let mut found = Vec::new();
     let mut words = split(options).into_iter();
     while let Some(word) = words.next() {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 const ALWAYS: [&str; 6] =
     ["DateStyle", "client_encoding", "TimeZone", "standard_conforming_strings", "application_name", "search_path"];
 
+const APPLICATION_NAME: usize = 4;
+
 /// The names that are tracked; position in the list is a parameter's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracked {
@@ -52,6 +54,18 @@ impl Params {
     /// The value of a parameter by its number.
     pub fn get(&self, position: usize) -> Option<&[u8]> {
         self.values[position].as_deref()
+    }
+
+    /// All values that can change what a statement means, as one key; `application_name` cannot.
+    pub fn meaning(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(64);
+        for (position, value) in self.values.iter().enumerate() {
+            if position != APPLICATION_NAME {
+                key.extend_from_slice(value.as_deref().unwrap_or_default());
+                key.push(0);
+            }
+        }
+        key
     }
 
     /// Gives a parameter a value.

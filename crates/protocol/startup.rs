@@ -78,7 +78,7 @@ impl Opening {
             return Ok(None);
         };
         let len = u32::from_be_bytes([a, b, c, d]) as usize;
-        if len < 8 || len > 1 << 24 {
+        if !(8..=1 << 24).contains(&len) {
             return Err(bad_header(bytes));
         }
         if len > max_len {

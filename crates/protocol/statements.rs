@@ -19,7 +19,9 @@ pub struct Statement {
     /// Its number.
     pub id: u64,
     name: Box<[u8]>,
-    body: Box<[u8]>,
+    /// The settings it was parsed under, then the body.
+    key: Box<[u8]>,
+    body_at: usize,
 }
 
 impl Statement {
@@ -32,8 +34,13 @@ impl Statement {
     pub fn write_parse(&self, out: &mut Vec<u8>) {
         messages::message(out, b'P', |out| {
             messages::cstr(out, &self.name);
-            out.extend_from_slice(&self.body);
+            out.extend_from_slice(&self.key[self.body_at..]);
         });
+    }
+
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        self.key.len()
     }
 }
 
@@ -42,25 +49,25 @@ pub fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// A statement in the catalog, found by its body.
+/// A statement in the catalog, found by its key.
 #[derive(Debug)]
 struct Entry(Arc<Statement>);
 
 impl Borrow<[u8]> for Entry {
     fn borrow(&self) -> &[u8] {
-        &self.0.body
+        &self.0.key
     }
 }
 
 impl Hash for Entry {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.body.hash(state);
+        self.0.key.hash(state);
     }
 }
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        self.0.body == other.0.body
+        self.0.key == other.0.key
     }
 }
 
@@ -75,9 +82,13 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The one statement with this body. Statements that nobody uses any more are forgotten as the catalog grows.
-    pub fn intern(&mut self, body: &[u8]) -> Arc<Statement> {
-        if let Some(Entry(known)) = self.known.get(body) {
+    /// The one statement with this body, for clients with these settings: literals are read when a statement is parsed,
+    /// and `'01/02/2026'::date` means another day under another DateStyle.
+    ///
+    /// Statements that nobody uses any more are forgotten as the catalog grows.
+    pub fn intern(&mut self, settings: &[u8], body: &[u8]) -> Arc<Statement> {
+        let key = [settings, body].concat();
+        if let Some(Entry(known)) = self.known.get(&key[..]) {
             return known.clone();
         }
         if self.known.len() >= self.prune_at {
@@ -87,47 +98,66 @@ impl Catalog {
         self.last_id += 1;
         let id = self.last_id;
         let name = [PREFIX, id.to_string().as_bytes()].concat().into();
-        let statement = Arc::new(Statement { id, name, body: body.into() });
+        let statement = Arc::new(Statement { id, name, key: key.into(), body_at: settings.len() });
         self.known.insert(Entry(statement.clone()));
         statement
     }
 }
 
+type Names = HashMap<Box<[u8]>, Arc<Statement>>;
+
 /// The names that one client has given to statements.
 #[derive(Debug, Default)]
 pub struct ClientStatements {
-    names: HashMap<Box<[u8]>, Arc<Statement>>,
+    /// Boxed: most clients are idle, and many have none.
+    names: Option<Box<Names>>,
+    size: usize,
+}
+
+/// Bytes of names and texts that one client may have.
+pub const MAX_CLIENT_STATEMENTS: usize = 16 << 20;
+
+fn size(name: &[u8], statement: &Statement) -> usize {
+    name.len() + statement.size()
 }
 
 impl ClientStatements {
     /// What a name stands for.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.names.get(name)
+        self.names.as_ref()?.get(name)
     }
 
     /// Gives a name to a statement.
     pub fn define(&mut self, name: &[u8], statement: Arc<Statement>) {
-        self.names.insert(name.into(), statement);
+        self.size += size(name, &statement);
+        self.names.get_or_insert_default().insert(name.into(), statement);
     }
 
     /// Takes a name away.
     pub fn forget(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
-        self.names.remove(name)
+        let statement = self.names.as_mut()?.remove(name)?;
+        self.size -= size(name, &statement);
+        Some(statement)
     }
 
     /// Takes all names away (`DEALLOCATE ALL`, `DISCARD ALL`).
     pub fn clear(&mut self) {
-        self.names.clear();
+        *self = Self::default();
+    }
+
+    /// Whether they take more than [`MAX_CLIENT_STATEMENTS`].
+    pub fn are_too_large(&self) -> bool {
+        self.size > MAX_CLIENT_STATEMENTS
     }
 
     /// How many names there are.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.names.as_ref().map_or(0, |names| names.len())
     }
 
     /// Whether there is no name.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
 }
 
@@ -237,16 +267,17 @@ mod tests {
     #[test]
     fn equal_text_and_types_are_one_statement() {
         let mut catalog = Catalog::default();
-        let one = catalog.intern(b"select $1\0\0\x01\0\0\0\x17");
-        assert_eq!(catalog.intern(b"select $1\0\0\x01\0\0\0\x17").id, one.id);
-        assert_ne!(catalog.intern(b"select $1\0\0\x01\0\0\0\x19").id, one.id);
+        let one = catalog.intern(b"", b"select $1\0\0\x01\0\0\0\x17");
+        assert_eq!(catalog.intern(b"", b"select $1\0\0\x01\0\0\0\x17").id, one.id);
+        assert_ne!(catalog.intern(b"", b"select $1\0\0\x01\0\0\0\x19").id, one.id);
+        assert_ne!(catalog.intern(b"DMY", b"select $1\0\0\x01\0\0\0\x17").id, one.id);
     }
 
     #[test]
     fn statements_nobody_uses_are_forgotten() {
         let mut catalog = Catalog::default();
         for number in 0..100_000u32 {
-            catalog.intern(&number.to_be_bytes());
+            catalog.intern(b"", &number.to_be_bytes());
         }
         assert!(catalog.known.len() <= 512);
     }
@@ -255,7 +286,7 @@ mod tests {
     fn the_statement_used_least_goes_first() {
         let mut catalog = Catalog::default();
         let mut server = ServerStatements::default();
-        let [a, b, c] = [b"a", b"b", b"c"].map(|body| catalog.intern(body));
+        let [a, b, c] = [b"a", b"b", b"c"].map(|body| catalog.intern(b"", body));
         assert!(server.add(a.clone(), 2).is_none() && server.add(b.clone(), 2).is_none());
         assert!(server.touch(a.id));
         assert_eq!(server.add(c, 2).map(|statement| statement.id), Some(b.id));
@@ -266,7 +297,7 @@ mod tests {
     fn what_is_undone_in_reverse_is_as_before() {
         let mut catalog = Catalog::default();
         let (mut client, mut server) = (ClientStatements::default(), ServerStatements::default());
-        let [old, new] = [b"old", b"new"].map(|body| catalog.intern(body));
+        let [old, new] = [b"old", b"new"].map(|body| catalog.intern(b"", body));
         client.define(b"s", old.clone());
         let forgot = Change::Forgot { name: b"s".as_slice().into(), statement: client.forget(b"s") };
         client.define(b"s", new.clone());

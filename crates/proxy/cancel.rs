@@ -25,7 +25,10 @@ pub async fn cancel_client(services: &Arc<Services>, pid: u32, key: &[u8]) {
     info!(client = client.id, database = %client.database, user = %client.user, "cancel request");
     let server = services.servers.by_id(client.server());
     match server.and_then(|server| server.begin_cancel(client.id)) {
-        Some(mark) => deliver(services, mark).await,
+        Some(mark) => {
+            // In a task of its own: whoever asked may not be patient enough to wait for the end.
+            let _ = services.house.spawn(deliver(services.clone(), mark)).await;
+        }
         None if client.doing() == Doing::Waiting => client.cancel_wait(),
         None => {}
     }
@@ -34,13 +37,12 @@ pub async fn cancel_client(services: &Arc<Services>, pid: u32, key: &[u8]) {
 /// Cancels what a server has running for a client that is gone.
 pub fn cancel_server(services: &Arc<Services>, server: &Arc<ServerInfo>, client: u64) {
     if let Some(mark) = server.begin_cancel(client) {
-        let services = services.clone();
-        services.house.clone().spawn(async move { deliver(&services, mark).await });
+        services.house.spawn(deliver(services.clone(), mark));
     }
 }
 
 /// Sends the cancel over a connection of its own, and holds the mark until the server has closed that.
-async fn deliver(services: &Services, mark: CancelMark) {
+async fn deliver(services: Arc<Services>, mark: CancelMark) {
     let config = services.config.load_full();
     let limit = config.global.server_connect_timeout.unwrap_or(PATIENCE);
     let delivered = tokio::time::timeout(limit, async {
@@ -57,6 +59,7 @@ async fn deliver(services: &Services, mark: CancelMark) {
     })
     .await;
     if !matches!(delivered, Ok(Ok(()))) {
+        mark.doom();
         info!(server = mark.server().id, "cancel request could not be delivered");
     }
 }

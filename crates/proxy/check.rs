@@ -18,6 +18,7 @@ use crate::worker::Workers;
 pub struct Report {
     database: Arc<str>,
     user: Arc<str>,
+    endpoints: String,
     failure: Option<ServerReport>,
 }
 
@@ -30,11 +31,15 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { database, user, failure } = self;
+        let Self { database, user, endpoints, failure } = self;
         match failure {
-            None => write!(f, "database {database:?}, user {user:?}: ok"),
+            None => write!(f, "database {database:?}, user {user:?} at {endpoints}: ok"),
             Some(report) => {
-                write!(f, "database {database:?}, user {user:?}: {} ({})", report.message, report.sqlstate)?;
+                write!(
+                    f,
+                    "database {database:?}, user {user:?} at {endpoints}: {} ({})",
+                    report.message, report.sqlstate
+                )?;
                 match advice(report) {
                     Some(advice) => write!(f, "\n  {advice}"),
                     None => Ok(()),
@@ -78,5 +83,6 @@ pub fn reach(config: Config) -> io::Result<Vec<Report>> {
 
 async fn try_pool(services: &Services, pool: &SharedPool) -> Report {
     let failure = opening::attempt(services, pool).await.err();
-    Report { database: pool.database.clone(), user: pool.user.clone(), failure }
+    let endpoints: Vec<_> = pool.target.load().endpoints.iter().map(ToString::to_string).collect();
+    Report { database: pool.database.clone(), user: pool.user.clone(), endpoints: endpoints.join(", "), failure }
 }

@@ -103,6 +103,8 @@ pub enum ClientError {
     ServerCrashed,
     #[error("{0}")]
     ServerViolation(#[from] ServerViolation),
+    #[error("prepared statements take more than {} bytes", protocol::statements::MAX_CLIENT_STATEMENTS)]
+    TooManyStatements,
     #[error("client unexpected eof")]
     ClientLeft,
     #[error("server login has been failing, cached error: {} (server_login_retry)", .0.message)]
@@ -124,7 +126,7 @@ impl ClientError {
             E::Frame(_) | E::Violation(_) | E::ServerViolation(_) => state::PROTOCOL_VIOLATION,
             E::UnsupportedParameter(_) | E::UnsupportedOption(_) => state::FEATURE_NOT_SUPPORTED,
             E::SimpleQueryDisallowed | E::TransactionInStatementMode | E::Replication => state::FEATURE_NOT_SUPPORTED,
-            E::LoginPacketTooLarge(_) | E::PacketTooLarge(_) => state::PROGRAM_LIMIT_EXCEEDED,
+            E::LoginPacketTooLarge(_) | E::PacketTooLarge(_) | E::TooManyStatements => state::PROGRAM_LIMIT_EXCEEDED,
             E::LoginTimeout | E::QueryTimeout | E::QueryTimeoutWaiting | E::Canceled => state::QUERY_CANCELED,
             E::LoginTimeoutServerDown | E::ServerLoginFailing(_) => state::CANNOT_CONNECT_NOW,
             E::WrongPassword | E::SaslFailed | E::EmptyPassword => state::INVALID_PASSWORD,

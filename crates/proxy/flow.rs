@@ -23,6 +23,8 @@ pub struct Flow {
     passing: usize,
     /// Bytes still to come of a message that is thrown away.
     dropping: usize,
+    /// Size of the buffer, which one message may have made larger for a while.
+    size: usize,
 }
 
 impl Flow {
@@ -76,6 +78,13 @@ impl Flow {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Takes what has been cleared and not been sent.
+    pub fn take_cleared(&mut self) -> Vec<u8> {
+        let left = self.bytes[self.sent..self.cleared].to_vec();
+        self.sent = self.cleared;
+        left
+    }
+
     /// Throws away what has been cleared.
     pub fn discard_cleared(&mut self) {
         self.sent = self.cleared;
@@ -97,6 +106,9 @@ impl Flow {
         if self.sent == self.bytes.len() {
             self.bytes.clear();
             (self.sent, self.cleared) = (0, 0);
+            if self.bytes.capacity() > 2 * self.size {
+                self.bytes = Vec::with_capacity(self.size);
+            }
         } else if self.bytes.len() == self.bytes.capacity() {
             self.make_room(self.bytes.len() - self.sent + 1);
         }
@@ -134,7 +146,7 @@ impl Flow {
             bytes.shrink_to(size);
         }
         bytes.reserve_exact(size);
-        *self = Self { bytes, ..Self::default() };
+        *self = Self { bytes, size, ..Self::default() };
     }
 }
 
@@ -149,6 +161,10 @@ pub struct Desk {
     pub exchange: Exchange,
     /// What it has cost so far, and has not been added up.
     pub usage: Usage,
+    /// A message in `up` waits for more of itself before it can be judged.
+    pub half_judged: bool,
+    /// The client has said goodbye behind what is in `up`.
+    pub leaving: bool,
 }
 
 impl Desk {
@@ -156,6 +172,7 @@ impl Desk {
     pub fn next_conversation(&mut self) {
         self.exchange.reset();
         self.usage = Usage::default();
+        self.half_judged = false;
     }
 }
 
@@ -177,8 +194,8 @@ impl LentDesk {
         let mut desk = DESKS.with_borrow_mut(Vec::pop).unwrap_or_default();
         desk.up.reset(buffer_size);
         desk.down.reset(buffer_size);
-        desk.exchange.reset();
-        desk.usage = Usage::default();
+        desk.next_conversation();
+        desk.leaving = false;
         Self { desk: Some(desk) }
     }
 

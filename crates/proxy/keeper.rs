@@ -51,8 +51,9 @@ fn listen(services: &Services, pool: &Arc<SharedPool>, mut lease: Lease) {
     match noise(services, lease.server()) {
         Ok(()) => {
             // Registers the keeper's interest anew; what has arrived meanwhile calls it again.
-            lease.server().is_noisy();
+            let again = lease.server().is_noisy().then(|| lease.id()).flatten();
             pool.put_back_unused(lease);
+            again.into_iter().for_each(|id| pool.note_noise(id));
         }
         Err(why) => {
             info!(server = lease.server().info.id, "idle server is closed: {why}");

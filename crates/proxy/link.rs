@@ -1,11 +1,13 @@
 //! Joining a client and its server: the same worker, a server that is alive, and the client's parameters on it.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use pool::WorkerId;
 use protocol::backend::TxStatus;
-use protocol::messages;
 use protocol::params::Params;
+use protocol::{messages, sqlstate};
 use tracing::info;
 
 use crate::client::handle::ClientHandle;
@@ -38,6 +40,7 @@ pub async fn join(
     wishes: Wishes<'_>,
     mut lease: Lease,
     params: &mut Arc<Params>,
+    interrupted: impl FnMut(&mut Context<'_>) -> Poll<ClientError>,
 ) -> Result<Option<Lease>, ClientError> {
     if lease.server().is_noisy() {
         lease.close("server sent something unasked");
@@ -47,24 +50,41 @@ pub async fn join(
         lease.close("cannot be moved to another worker");
         return Ok(None);
     }
-    if wishes.rules.check.is_some() && is_due_for_check(wishes.rules, &mut lease) {
+    let is_due = wishes.rules.check.is_some() && is_due_for_check(wishes.rules, &mut lease);
+    if !is_due && Arc::ptr_eq(params, &lease.server().params) {
+        return Ok(Some(lease));
+    }
+    // Boxed: rare and large, it must not make every idle client larger.
+    let mut work = Box::pin(prepare(wishes, lease, params, is_due));
+    let mut interrupted = interrupted;
+    poll_fn(|cx| match interrupted(cx) {
+        Poll::Ready(error) => Poll::Ready(Err(error)),
+        Poll::Pending => work.as_mut().poll(cx),
+    })
+    .await
+}
+
+async fn prepare(
+    wishes: Wishes<'_>,
+    mut lease: Lease,
+    params: &mut Arc<Params>,
+    is_due: bool,
+) -> Result<Option<Lease>, ClientError> {
+    if is_due {
         lease.server().info.set_state(ServerState::Tested);
-        // Boxed, as is what follows: rare and large, it must not make every idle client larger.
-        if !Box::pin(passes_check(wishes, &mut lease)).await {
+        if !passes_check(wishes, &mut lease).await {
             lease.close("server_check_query failed");
             return Ok(None);
         }
         lease.server().info.set_state(ServerState::Active);
     }
-    if !Arc::ptr_eq(params, &lease.server().params) {
-        return Box::pin(apply(wishes, lease, params)).await;
-    }
-    Ok(Some(lease))
+    if Arc::ptr_eq(params, &lease.server().params) { Ok(Some(lease)) } else { apply(wishes, lease, params).await }
 }
 
 fn is_due_for_check(rules: &Rules, lease: &mut Lease) -> bool {
-    let idle = Micros::now().since(lease.server().idle_since);
-    idle >= rules.server_check_delay.as_micros() as u64
+    // One that has just been opened has never been idle.
+    let idle_since = lease.server().idle_since;
+    idle_since.is_some_and(|since| Micros::now().since(since) >= rules.server_check_delay.as_micros() as u64)
 }
 
 async fn passes_check(wishes: Wishes<'_>, lease: &mut Lease) -> bool {
@@ -80,6 +100,11 @@ async fn apply(wishes: Wishes<'_>, mut lease: Lease, params: &mut Arc<Params>) -
     };
     match lease.server().ask(wishes.services, &request).await {
         Ok(Answer { status: TxStatus::Idle, error: None }) => {}
+        // The client's cancel has met the pooler's own statement.
+        Ok(Answer { error: Some(report), .. }) if report.sqlstate == sqlstate::QUERY_CANCELED.0 => {
+            lease.close("canceled while parameters were set");
+            return Err(ClientError::Canceled);
+        }
         Ok(Answer { error: Some(report), .. }) => {
             lease.close("invalid server parameter");
             return Err(ClientError::InvalidServerParameter(report));

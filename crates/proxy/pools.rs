@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use config::Config;
 use pool::{CheckOut, Claim, CloseReason, Command, Lent, Refused, ScopeId, ServerId, Ticket, WorkerId};
 use protocol::AtRest;
+use protocol::params::Params;
 use protocol::statements::{Catalog, Statement};
 use tokio::sync::Notify;
 
@@ -34,6 +35,9 @@ thread_local! {
     static COMMANDS: Cell<Commands> = const { Cell::new(Commands::new()) };
 }
 
+/// The number of a configuration, and the rules it has for each user.
+type RulesOfGeneration = (u64, HashMap<Arc<str>, Arc<Rules>>);
+
 /// The servers of one database for one user.
 pub struct SharedPool {
     /// Name of the database as clients know it.
@@ -52,7 +56,7 @@ pub struct SharedPool {
     failure: Mutex<Option<ServerReport>>,
     noisy: Mutex<Vec<ServerId>>,
     catalog: Mutex<Catalog>,
-    rules: Mutex<(u64, HashMap<Arc<str>, Arc<Rules>>)>,
+    rules: Mutex<RulesOfGeneration>,
     review_at: AtomicU64,
     /// Servers opened until then are to be replaced; 0 before any RECONNECT.
     outdated: AtomicU64,
@@ -90,6 +94,11 @@ impl Lease {
     /// The server.
     pub fn server(&mut self) -> &mut Server {
         &mut self.lent.as_mut().expect("only check_in and drop take the server").server
+    }
+
+    /// Its name within the pool.
+    pub fn id(&self) -> Option<ServerId> {
+        self.lent.as_ref().map(Lent::id)
     }
 
     /// Gives the server up, with a reason for the log.
@@ -185,7 +194,11 @@ impl SharedPool {
             }
             interrupted(cx).map(Err)
         })
-        .await?;
+        .await
+        .map_err(|error| match error {
+            ClientError::Server(report) => ClientError::ServerLoginFailing(report),
+            error => error,
+        })?;
         let now = Micros::now();
         usage.totals.server_assignment_count += 1;
         usage.totals.wait_time += now.since(began);
@@ -212,7 +225,12 @@ impl SharedPool {
             return self.wait_for_cancels(lease, worker);
         }
         let now = Instant::now();
-        lent.server.idle_since = Micros::of(now);
+        if lent.server.is_noisy() {
+            self.add_usage(usage);
+            lease.lent = Some(lent);
+            return lease.close("server sent something unasked");
+        }
+        lent.server.idle_since = Some(Micros::of(now));
         self.with_inner(|inner, out| {
             if let Some(usage) = usage {
                 inner.stats.add(usage);
@@ -234,6 +252,9 @@ impl SharedPool {
                         return lease.close("cancel_wait_timeout");
                     }
                 }
+            }
+            if info.is_doomed() {
+                return lease.close("a cancel may still reach it");
             }
             pool.put_back(lease, worker, None);
         });
@@ -265,9 +286,9 @@ impl SharedPool {
         Arc::strong_count(self) <= 3
     }
 
-    /// The one statement of this pool with this text and these parameter types.
-    pub fn statement(&self, body: &[u8]) -> Arc<Statement> {
-        lock(&self.catalog).intern(body)
+    /// The one statement of this pool with this text and these parameter types, for clients with these settings.
+    pub fn statement(&self, params: &Params, body: &[u8]) -> Arc<Statement> {
+        lock(&self.catalog).intern(&params.meaning(), body)
     }
 
     /// Counts a login.
@@ -288,6 +309,12 @@ impl SharedPool {
     /// Where its servers are, in numbers.
     pub fn counts(&self) -> pool::Counts {
         self.lock().core.counts()
+    }
+
+    /// Calls the keeper to a server that has something to say.
+    pub(crate) fn note_noise(&self, id: ServerId) {
+        lock(&self.noisy).push(id);
+        self.bell.notify_one();
     }
 
     /// An idle server that has something to say, for its keeper.
@@ -433,16 +460,18 @@ struct Watch {
 impl std::task::Wake for Watch {
     fn wake(self: Arc<Self>) {
         if let Some(pool) = self.pool.upgrade() {
-            lock(&pool.noisy).push(self.id);
-            pool.bell.notify_one();
+            pool.note_noise(self.id);
         }
     }
 }
 
+/// Database and user.
+type PoolKey = (Arc<str>, Arc<str>);
+
 /// All pools, by database and user.
 #[derive(Debug, Default)]
 pub struct PoolTable {
-    pools: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<SharedPool>>>,
+    pools: Mutex<HashMap<PoolKey, Arc<SharedPool>>>,
     scopes: Mutex<HashMap<(bool, Arc<str>), ScopeId>>,
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use config::Config;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
@@ -28,6 +29,8 @@ pub struct Process {
     pub listeners: Listeners,
     /// Where Prometheus does.
     pub metrics: Option<TcpListener>,
+    house: Runtime,
+    signals: Signals,
 }
 
 impl Process {
@@ -36,6 +39,10 @@ impl Process {
     /// # Errors
     /// The socket that cannot be opened, in words.
     pub fn prepare(config: Config) -> Result<Self, String> {
+        let house = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let house = house.map_err(|error| format!("no event queue: {error}"))?;
+        // Before any socket: whoever can connect may also send a signal.
+        let signals = house.block_on(async { Signals::new() }).map_err(|error| format!("no signals: {error}"))?;
         let listeners = Listeners::open(&config.global).map_err(|error| error.to_string())?;
         let global = &config.global;
         let metrics = if global.metrics_listen_addr.is_empty() {
@@ -45,14 +52,14 @@ impl Process {
             let listener = TcpListener::bind(address);
             Some(listener.map_err(|error| format!("cannot listen on {}:{}: {error}", address.0, address.1))?)
         };
-        Ok(Self { config, listeners, metrics })
+        Ok(Self { config, listeners, metrics, house, signals })
     }
 
-    /// Serves until a shutdown has ended. `ready` is called when clients can connect.
+    /// Serves until a shutdown has ended. `reloaded` is told of each new configuration, `ready` that clients can connect.
     ///
     /// # Errors
     /// When the system gives no threads or event queues.
-    pub fn run(self, ready: impl FnOnce()) -> io::Result<()> {
+    pub fn run(self, reloaded: fn(&Config), ready: impl FnOnce()) -> io::Result<()> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let or_cores = |count: u32| if count == 0 { cores } else { count as usize };
         let global = &self.config.global;
@@ -62,8 +69,9 @@ impl Process {
             .thread_name("front-door")
             .enable_all()
             .build()?;
-        let house = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let Self { house, signals, .. } = self;
         let services = Services::new(self.config, house.handle().clone(), workers);
+        let _ = services.reloaded.set(reloaded);
         let Listeners { tcp, unix } = self.listeners;
         for listener in tcp {
             front.spawn(report("listener", accept::tcp(services.clone(), listener)));
@@ -72,21 +80,20 @@ impl Process {
             let services = services.clone();
             front.spawn(async move { report("unix socket", accept::unix(services, &socket)).await });
         }
-        let ended = house.block_on(async {
+        house.block_on(async {
             if let Some(listener) = self.metrics {
                 tokio::spawn(metrics::serve(services.clone(), listener));
             }
             tokio::spawn(housekeeping::housekeeping(services.clone()));
-            let signals = tokio::spawn(obey_signals(services.clone(), Signals::new()?));
+            let signals = tokio::spawn(obey_signals(services.clone(), signals));
             ready();
             until_shutdown(&services).await;
             signals.abort();
-            Ok(())
         });
         info!("got shutdown, exiting");
         front.shutdown_background();
         house.shutdown_background();
-        ended
+        Ok(())
     }
 }
 
@@ -116,6 +123,7 @@ async fn until_shutdown(services: &Services) {
     }
 }
 
+#[derive(Debug)]
 struct Signals {
     hangup: Signal,
     terminate: Signal,

@@ -61,7 +61,8 @@ impl Clients {
         let full = |counts: &HashMap<Arc<str>, u32>, name, limit: Option<u32>| {
             limit.is_some_and(|limit| counts.get(name).copied().unwrap_or(0) >= limit)
         };
-        if table.connected >= max_client_conn {
+        let consoles: u32 = config::CONSOLE_NAMES.iter().filter_map(|name| table.per_database.get(*name)).sum();
+        if table.connected - consoles >= max_client_conn {
             return Err(ClientError::MaxClientConn);
         }
         if full(&table.per_database, database, limits.max_db_client_connections) {

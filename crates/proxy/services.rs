@@ -1,7 +1,7 @@
 //! What all tasks of the process share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use config::Config;
@@ -44,6 +44,8 @@ pub struct Services {
     pub authenticator: Authenticator,
     /// Errors that clients were given.
     pub errors: ErrorCounts,
+    /// Told of each configuration that comes into force.
+    pub reloaded: OnceLock<fn(&Config)>,
     /// Paused, disabled, shutting down.
     pub state: State,
     interner: Mutex<Interner>,
@@ -66,6 +68,7 @@ impl Services {
             house,
             authenticator: Authenticator::default(),
             errors: ErrorCounts::default(),
+            reloaded: OnceLock::new(),
             state: State::default(),
             interner: Mutex::default(),
             ids: AtomicU64::new(1),

@@ -128,6 +128,21 @@ impl Socket {
         poll_fn(|cx| self.poll_recv(cx, buffer)).await
     }
 
+    /// Sends last words, and waits until the peer has closed: closing on bytes that nobody has read would reset the
+    /// connection, and the words be lost. The caller limits the time.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn part_with(&self, words: &[u8]) -> io::Result<()> {
+        self.send_all(words).await?;
+        self.shutdown();
+        let mut rest = Vec::with_capacity(4096);
+        while self.recv(&mut rest).await? > 0 {
+            rest.clear();
+        }
+        Ok(())
+    }
+
     /// Tells the peer that nothing more will come, as far as it still listens.
     pub fn shutdown(&self) {
         if let Ok(io) = self.io() {

@@ -40,6 +40,11 @@ impl Wire {
         Self { socket, received: Vec::with_capacity(max_len.min(1024)), used: 0, max_len }
     }
 
+    /// The same with bytes that were received from it before.
+    pub fn resume(socket: Socket, received: Vec<u8>, max_len: usize) -> Self {
+        Self { socket, received, used: 0, max_len }
+    }
+
     /// What has been received and not been used.
     pub fn unused(&self) -> &[u8] {
         &self.received[self.used..]

@@ -131,15 +131,25 @@ fn sigusr1_pauses_and_sigusr2_resumes() {
 
 #[test]
 fn sighup_reopens_the_log_file() {
+    let scratch = lab::Scratch::new(&lab::Account::current().expect("an account")).expect("a directory");
+    let path = scratch.path().join("pooler.log");
+    let pooler = Setup::new().set("logfile", path.to_str().expect("UTF-8")).start();
+    eventually("the log file is there", || path.exists());
+    std::fs::rename(&path, scratch.path().join("pooler.log.1")).expect("log files can be rotated");
+    pooler.signal("HUP");
+    eventually("there is a new one", || path.exists());
+    pooler.client().rows("select 1");
+    eventually("it is written to", || std::fs::read_to_string(&path).is_ok_and(|text| text.contains("login attempt")));
+}
+
+#[test]
+fn a_reload_may_name_a_log_file() {
     let mut pooler = pooler();
     let path = pooler.path("pooler.log");
     let name = path.to_str().expect("UTF-8").to_owned();
     pooler.rewrite(|setup| setup.set("logfile", name.as_str()));
-    pooler.signal("HUP");
+    pooler.console().run("RELOAD");
     eventually("the log file is there", || path.exists());
-    std::fs::rename(&path, pooler.path("pooler.log.1")).expect("log files can be rotated");
-    pooler.signal("HUP");
-    eventually("there is a new one", || path.exists());
 }
 
 #[test]

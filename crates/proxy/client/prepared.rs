@@ -14,8 +14,10 @@ use protocol::statements::{self, Change, Statement};
 use super::relay::{End, Relay};
 use crate::error::ClientError;
 
-/// Longest Parse, or name, that is read whole.
+/// Longest Parse that is read whole.
 const MAX_STATEMENT: usize = 1 << 24;
+/// Bytes within which the names of a Bind, Describe or Close must end.
+const MAX_NAMES: usize = 1 << 16;
 
 /// What has become of a message that may concern a prepared statement.
 pub(super) enum Judged {
@@ -45,15 +47,16 @@ impl Relay<'_> {
         let is_whole = message.len() == header.total_len();
         let Some(found) = Named::find(header.tag, message) else {
             // Not about a statement, or malformed, which the server will say.
-            return if is_whole || is_about_portal(header.tag, message) { Ok(Judged::Plain(header)) } else { self.wait_for(header) };
+            let is_other = is_whole || is_about_portal(header.tag, message);
+            return if is_other { Ok(Judged::Plain(header)) } else { self.wait_for(header, MAX_NAMES) };
         };
         if found.name.is_empty() {
             return self.unnamed(header);
         }
         match header.tag {
-            b'P' if !is_whole => self.wait_for(header),
+            b'P' if !is_whole => self.wait_for(header, MAX_STATEMENT),
             b'P' => self.parse(header, &found),
-            b'C' if !is_whole => self.wait_for(header),
+            b'C' if !is_whole => self.wait_for(header, MAX_NAMES),
             b'C' => {
                 let statement = self.statements.forget(&found.name);
                 let change = Change::Forgot { name: found.name.into(), statement };
@@ -63,11 +66,15 @@ impl Relay<'_> {
         }
     }
 
-    fn wait_for(&mut self, header: Header) -> Result<Judged, End> {
-        if header.total_len() > MAX_STATEMENT {
+    /// Waits for what is missing of a message, or of its names, which end within `limit`.
+    fn wait_for(&mut self, header: Header, limit: usize) -> Result<Judged, End> {
+        let is_parse = header.tag == b'P';
+        if self.desk.up.unjudged().len() >= limit || is_parse && header.total_len() > limit {
             return Err(End::Refused(ClientError::PacketTooLarge(header.total_len())));
         }
-        self.desk.up.make_room(header.total_len());
+        self.desk.up.make_room(header.total_len().min(limit));
+        self.desk.half_judged = true;
+        self.request_begins();
         Ok(Judged::Incomplete)
     }
 
@@ -87,9 +94,12 @@ impl Relay<'_> {
         if self.statements.get(&found.name).is_some() {
             return self.duplicate(header, found);
         }
-        let statement = self.pool.statement(body);
+        let statement = self.pool.statement(self.params, body);
         let name: Box<[u8]> = found.name.as_slice().into();
         self.statements.define(&name, statement.clone());
+        if self.statements.are_too_large() {
+            return Err(End::Refused(ClientError::TooManyStatements));
+        }
         if self.server.statements.touch(statement.id) {
             return self.answer_ourselves(header, Prepared::KnownParse, Change::Defined { name, on_server: None });
         }
@@ -120,9 +130,7 @@ impl Relay<'_> {
             self.desk.usage.totals.bind_count += 1;
         }
         let Some(statement) = self.statements.get(&found.name).cloned() else {
-            let foreign = [b"?", &found.name[..]].concat();
-            let is_reserved = statements::is_reserved(&found.name);
-            return Ok(Judged::Plain(if is_reserved { self.rename(header, found, &foreign)? } else { header }));
+            return self.unknown(header, found);
         };
         if !self.server.statements.touch(statement.id) {
             self.make_room_for(&statement)?;
@@ -132,6 +140,16 @@ impl Relay<'_> {
             self.desk.up.insert(&parse);
         }
         Ok(Judged::Plain(self.rename(header, found, statement.server_name())?))
+    }
+
+    /// A name that the client has given to nothing must not find what somebody else has left under it (SQL `PREPARE`).
+    fn unknown(&mut self, header: Header, found: &Named) -> Result<Judged, End> {
+        if statements::is_reserved(&found.name) {
+            let foreign = [b"?", &found.name[..]].concat();
+            return Ok(Judged::Plain(self.rename(header, found, &foreign)?));
+        }
+        self.close_silently(&found.name, Change::Nothing)?;
+        Ok(Judged::Plain(header))
     }
 
     /// Notes that the server is told a statement, and has it close another one if it would know too many.

@@ -125,9 +125,9 @@ fn judge_all(services: &Services, server: &mut Server, desk: &mut Desk) -> Optio
                 return Some(());
             }
             Reply::Parameter => server.note_parameter(services, body),
-            Reply::Fatal => return None,
+            Reply::Fatal | Reply::Notification => return None,
             Reply::Deallocated => server.statements.clear(),
-            Reply::Forward | Reply::Ready(_) | Reply::Error | Reply::Notification | Reply::Drop => {}
+            Reply::Forward | Reply::Ready(_) | Reply::Error | Reply::Drop => {}
         }
         desk.down.clear(header.total_len());
         desk.down.discard_cleared();

@@ -92,6 +92,9 @@ impl Relay<'_> {
             if let Some(proof) = self.at_rest() {
                 return Ok(Some(proof));
             }
+            if self.desk.leaving && self.desk.exchange.is_quiet() {
+                return Err(End::ClientLeft);
+            }
             if self.desk.exchange.is_spent() && !self.desk.up.has_cleared() && !self.desk.down.has_cleared() {
                 return Err(End::Spent);
             }
@@ -122,7 +125,9 @@ impl Relay<'_> {
     }
 
     fn at_rest(&mut self) -> Option<AtRest> {
-        let whole = !self.desk.up.has_cleared() && !self.desk.up.is_inside_message();
+        let whole = !self.desk.up.has_cleared() && !self.desk.up.is_inside_message() && !self.desk.half_judged;
+        // In session mode the rest of a header is waited for here: the session's own loop reads none while it has a server.
+        let whole = whole && (self.rules.mode != PoolMode::Session || self.desk.up.unjudged().is_empty());
         let down_whole = !self.desk.down.is_inside_message() && self.desk.down.unjudged().is_empty();
         if whole && down_whole { self.desk.exchange.at_rest() } else { None }
     }
@@ -141,6 +146,10 @@ impl Relay<'_> {
                 Poll::Ready(Err(_)) => return Ok(moved),
                 Poll::Pending => return Ok(moved),
             }
+            if self.desk.leaving {
+                // What it asked for before it said goodbye is done, and answered, as a server would.
+                return Ok(moved);
+            }
             match self.desk.up.poll_recv(cx, self.socket) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(End::ClientLeft),
                 Poll::Ready(Ok(_)) => moved = true,
@@ -151,6 +160,7 @@ impl Relay<'_> {
 
     fn judge_requests(&mut self) -> Result<(), End> {
         let refused = |error: ClientError| End::Refused(error);
+        self.desk.half_judged = false;
         while let Some(header) = Header::peek(self.desk.up.unjudged()).map_err(|error| refused(error.into()))? {
             if header.total_len() > self.rules.max_packet_size {
                 return Err(refused(ClientError::PacketTooLarge(header.total_len())));
@@ -169,11 +179,15 @@ impl Relay<'_> {
             match exchange.request(header, body).map_err(|error| refused(error.into()))? {
                 Request::Forward => up.clear(header.total_len()),
                 Request::Drop => up.skip(header.total_len()),
-                Request::Terminate => return Err(End::ClientLeft),
+                Request::Terminate => {
+                    self.desk.leaving = true;
+                    return Ok(());
+                }
             }
             self.request_begins();
         }
         self.settle_prepared();
+        self.server.info.set_committing(self.desk.exchange.is_committing());
         Ok(())
     }
 
@@ -195,15 +209,12 @@ impl Relay<'_> {
         let mut moved = false;
         loop {
             let fatal = self.judge_replies()?;
-            if !fatal && self.at_rest().is_some() {
+            if !fatal && moved && self.at_rest().is_some() {
                 // The server goes back first: what is left for the client can wait for a slow reader.
                 return Ok(true);
             }
             match self.desk.down.poll_send(cx, self.socket) {
-                Poll::Ready(Ok(sent)) => {
-                    self.desk.usage.totals.bytes_sent += sent as u64;
-                    moved |= sent > 0;
-                }
+                Poll::Ready(Ok(sent)) => moved |= sent > 0,
                 Poll::Ready(Err(_)) => return Err(End::ClientLeft),
                 Poll::Pending => return Ok(moved),
             }
@@ -212,7 +223,11 @@ impl Relay<'_> {
             }
             match self.desk.down.poll_recv(cx, &self.server.socket) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(End::Refused(ClientError::ServerCrashed)),
-                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Ok(received)) => {
+                    // Counted on arrival: what is left for the client is sent when the server has gone back.
+                    self.desk.usage.totals.bytes_sent += received as u64;
+                    moved = true;
+                }
                 Poll::Pending => return Ok(moved),
             }
         }
@@ -227,6 +242,7 @@ impl Relay<'_> {
                 return Ok(false);
             };
             let body = &unjudged[Header::SIZE..unjudged.len().min(header.total_len())];
+            let is_done = self.desk.exchange.is_quiet() && self.desk.exchange.status() == TxStatus::Idle;
             let reply = self.desk.exchange.reply(header, body).map_err(|error| End::Refused(error.into()))?;
             match reply {
                 Reply::Forward | Reply::Error => {}
@@ -254,6 +270,11 @@ impl Relay<'_> {
                     self.server.statements.clear();
                 }
                 Reply::Notification => {}
+                Reply::Fatal if is_done && self.rules.mode != PoolMode::Session => {
+                    // It ends behind the client's last answer: that is no concern of the client's.
+                    self.desk.down.skip(header.total_len());
+                    return Err(End::Spent);
+                }
                 Reply::Fatal => {
                     self.desk.down.clear(header.total_len());
                     return Ok(!self.desk.down.is_inside_message());
@@ -279,7 +300,9 @@ impl Relay<'_> {
             self.handle.set_doing(Doing::Holding, self.rules.deadline(Doing::Holding, now, xact));
         } else {
             self.clock.query = Some(now);
+            self.handle.set_doing(Doing::Query, self.rules.deadline(Doing::Query, now, Some(self.clock.xact)));
         }
+        self.server.info.set_committing(self.desk.exchange.is_committing());
         Ok(())
     }
 

@@ -102,7 +102,9 @@ impl Rules {
         match doing {
             _ if xact_is_late => ClientError::TransactionTimeout,
             Doing::Idle => ClientError::ClientIdleTimeout,
-            Doing::Waiting if earlier(self.query_wait, self.query) != self.query_wait => ClientError::QueryTimeoutWaiting,
+            Doing::Waiting if earlier(self.query_wait, self.query) != self.query_wait => {
+                ClientError::QueryTimeoutWaiting
+            }
             Doing::Waiting => ClientError::QueryWaitTimeout,
             Doing::Query => ClientError::QueryTimeout,
             Doing::Holding => ClientError::IdleTransactionTimeout,

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use config::PoolMode;
 use pool::WorkerId;
@@ -26,6 +27,13 @@ use crate::pools::{Lease, SharedPool};
 use crate::services::Services;
 use crate::socket::Socket;
 use crate::worker::Presence;
+
+/// Dead servers after which the next one is not tried at once.
+const FREE_ATTEMPTS: u32 = 3;
+/// The first pause between attempts.
+const RETRY: Duration = Duration::from_millis(50);
+/// How long a client that must go may take to read what is left for it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A logged-in client, in the hands of its worker.
 #[derive(Debug)]
@@ -61,7 +69,10 @@ enum Farewell {
 
 impl From<ClientError> for Farewell {
     fn from(error: ClientError) -> Self {
-        Self::Told(error)
+        match error {
+            ClientError::ClientLeft => Self::Silent("client unexpected eof"),
+            error => Self::Told(error),
+        }
     }
 }
 
@@ -111,6 +122,9 @@ impl Client {
                 }
                 held = self.transaction(&mut desk, held.take()).await?;
                 self.flush(&mut desk).await?;
+                if desk.leaving {
+                    return Err(Farewell::Silent("client close request"));
+                }
                 if desk.up.is_empty() {
                     break;
                 }
@@ -175,15 +189,17 @@ impl Client {
             if desk.up.is_empty() && received_once {
                 return Ok(First::Nothing);
             }
-            let received = poll_fn(|cx| match self.interrupted(None) {
-                Poll::Ready(error) => Poll::Ready(Err(Farewell::Told(error))),
-                Poll::Pending => desk.up.poll_recv(cx, &self.socket).map_err(|_| Farewell::Silent("client unexpected eof")),
-            });
-            if received.await? == 0 {
-                return Err(Farewell::Silent("client unexpected eof"));
-            }
+            self.receive(desk).await?;
             received_once = true;
         }
+    }
+
+    async fn receive(&self, desk: &mut LentDesk) -> Result<(), Farewell> {
+        let received = poll_fn(|cx| match self.interrupted(None) {
+            Poll::Ready(error) => Poll::Ready(Err(Farewell::Told(error))),
+            Poll::Pending => desk.up.poll_recv(cx, &self.socket).map_err(|_| Farewell::Silent("client unexpected eof")),
+        });
+        if received.await? == 0 { Err(Farewell::Silent("client unexpected eof")) } else { Ok(()) }
     }
 
     /// One transaction, or as many as the client has sent at once. In session mode the server is kept.
@@ -207,21 +223,31 @@ impl Client {
         self.presence.handle.set_requested_at(began);
         self.presence.handle.take_canceled();
         self.presence.handle.set_doing(Doing::Waiting, self.next_wait_deadline(began, false));
-        loop {
+        for attempt in 0u32.. {
+            if attempt >= FREE_ATTEMPTS {
+                Box::pin(tokio::time::sleep(RETRY * attempt.min(10))).await;
+            }
             let mut wait = Wait { client: self, began, socket_is_quiet: true };
-            let lease = self.pool.check_out(&self.presence.handle, self.worker, &mut desk.usage, |cx| wait.interrupted(cx)).await?;
-            // A server that turns out to be dead is nobody's fault: the next one is tried, within the same time limit.
-            let Self { rules, presence, worker, params, .. } = &mut *self;
-            let (services, handle) = (&presence.services, &presence.handle);
-            let wishes = link::Wishes { rules, services, handle, worker: *worker };
-            if let Some(lease) = link::join(wishes, lease, params).await? {
+            let (pool, handle) = (&self.pool, self.handle());
+            let lease = pool.check_out(handle, self.worker, &mut desk.usage, |cx| wait.interrupted(cx)).await?;
+            // A server that turns out to be dead is nobody's fault: another one is tried, within the same time limit.
+            let mut params = self.params.clone();
+            let joined = link::join(self.link(), lease, &mut params, |cx| wait.interrupted(cx)).await?;
+            self.params = params;
+            if let Some(lease) = joined {
                 return Ok(lease);
             }
         }
+        Err(ClientError::ServerCrashed)
     }
 
     fn link(&self) -> link::Wishes<'_> {
-        link::Wishes { rules: &self.rules, services: &self.presence.services, handle: &self.presence.handle, worker: self.worker }
+        link::Wishes {
+            rules: &self.rules,
+            services: &self.presence.services,
+            handle: &self.presence.handle,
+            worker: self.worker,
+        }
     }
 
     fn next_wait_deadline(&self, began: Micros, told: bool) -> Option<Micros> {
@@ -273,10 +299,17 @@ impl Client {
                 desk.next_conversation();
                 Ok(None)
             }
-            End::ClientLeft => Err(self.abandon(desk, lease, Farewell::Silent("client close request"))),
+            End::ClientLeft => {
+                self.abandon(desk, lease);
+                Err(Farewell::Silent("client close request"))
+            }
             End::Refused(error) => {
-                let _ = self.flush(desk).await;
-                Err(self.abandon(desk, lease, Farewell::Told(error)))
+                let (left, inside) = (desk.down.take_cleared(), desk.down.is_inside_message());
+                self.abandon(desk, lease);
+                // Who does not read has had its chance; and in the middle of a message an error would be taken for its rest.
+                let sent = Box::pin(tokio::time::timeout(LAST_WORDS, self.socket.send_all(&left))).await;
+                let cut_off = inside || !matches!(sent, Ok(Ok(())));
+                Err(if cut_off { Farewell::Silent("closed in the middle of a message") } else { Farewell::Told(error) })
             }
             End::ServerEnded => {
                 self.presence.handle.set_server(0);
@@ -287,19 +320,24 @@ impl Client {
     }
 
     /// The client goes, and leaves a server that may be busy.
-    fn abandon(&self, desk: &mut LentDesk, lease: Lease, farewell: Farewell) -> Farewell {
+    fn abandon(&self, desk: &mut LentDesk, lease: Lease) {
         let desk = desk.replace(self.rules.pkt_buf);
         reclaim::start(self.link(), self.pool.clone(), lease, desk);
-        farewell
     }
 
-    /// Sends the client what is left for it.
+    /// Sends the client what is left for it. One that does not read is idle, and has an idle client's time.
     async fn flush(&self, desk: &mut LentDesk) -> Result<(), Farewell> {
+        let mut is_slow = false;
         poll_fn(|cx| {
-            if self.presence.handle.is_cut().is_some() {
+            if self.interrupted(None).is_ready() {
                 return Poll::Ready(Err(Farewell::Silent("client does not read")));
             }
-            desk.down.poll_send(cx, &self.socket).map_err(|_| Farewell::Silent("client unexpected eof"))
+            let sent = desk.down.poll_send(cx, &self.socket);
+            if sent.is_pending() && !std::mem::replace(&mut is_slow, true) {
+                let deadline = self.rules.deadline(Doing::Idle, Micros::now(), None);
+                self.handle().set_doing(Doing::Idle, deadline);
+            }
+            sent.map_err(|_| Farewell::Silent("client unexpected eof"))
         })
         .await
         .map(|_| ())
@@ -315,16 +353,17 @@ impl Client {
                         let mut answer = error.to_message();
                         messages::ready_for_query(&mut answer, TxStatus::Idle);
                         self.presence.services.errors.count(error.sqlstate());
-                        return self.socket.send_all(&answer).await.map_err(|_| Farewell::Silent("client unexpected eof"));
+                        return self
+                            .socket
+                            .send_all(&answer)
+                            .await
+                            .map_err(|_| Farewell::Silent("client unexpected eof"));
                     }
                     b'X' => return Err(Farewell::Silent("client close request")),
                     _ => {}
                 }
             }
-            let received = poll_fn(|cx| desk.up.poll_recv(cx, &self.socket)).await;
-            if !matches!(received, Ok(count) if count > 0) {
-                return Err(Farewell::Silent("client unexpected eof"));
-            }
+            self.receive(desk).await?;
         }
     }
 
@@ -341,7 +380,7 @@ impl Client {
                     warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "pooler error: {error}");
                 }
                 // Who does not read has had its chance.
-                let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.socket.send_all(&error.to_message())).await;
+                let _ = tokio::time::timeout(LAST_WORDS, self.socket.part_with(&error.to_message())).await;
                 error.to_string()
             }
         };

@@ -35,7 +35,8 @@ impl Console {
             Command::ShowParameter(name, value) => return Ok(Some(various::parameter(name, value))),
             Command::SetParameter => self.notice("SET ignored", ""),
             command => {
-                info!(client = self.handle.id, user = %self.handle.user, "{} command issued", command.tag());
+                let ClientHandle { id, database, user, .. } = &*self.handle;
+                info!(client = id, database = %database, user = %user, "{} command issued", command.tag());
                 self.act(command).await?;
             }
         }

@@ -211,7 +211,7 @@ impl Console {
                 error.to_string()
             }
             End::Malformed(error) => {
-                warn!(client = self.handle.id, "console: {error}");
+                warn!(client = self.handle.id, user = %self.handle.user, "console: {error}");
                 messages::report(&mut self.unsent, Severity::Fatal, sqlstate::PROTOCOL_VIOLATION, &error.0, "");
                 error.0.clone()
             }
@@ -221,7 +221,10 @@ impl Console {
             let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.wire.send(&self.unsent)).await;
         }
         let age = Micros::now().since(self.handle.connected_at) / 1_000_000;
-        info!(client = self.handle.id, user = %self.handle.user, "console: closing because: {reason} (age={age}s)");
+        if self.services.config.load().global.log_disconnections {
+            let ClientHandle { id, database, user, remote, .. } = &*self.handle;
+            info!(client = id, database = %database, user = %user, peer = %remote, "closing because: {reason} (age={age}s)");
+        }
         self.wire.socket.shutdown();
     }
 }

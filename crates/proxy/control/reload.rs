@@ -73,6 +73,9 @@ fn apply(services: &Arc<Services>, next: Config) {
     services.config.store(next.clone());
     // Later than the configuration: who sees the new number reads the new rules.
     services.generation.fetch_add(1, Ordering::Release);
+    if let Some(reloaded) = services.reloaded.get() {
+        reloaded(&next);
+    }
     let gone = |name: &str| next.find_database(name).is_none();
     for pool in services.pools.all() {
         match next.find_database(&pool.database) {

@@ -6,6 +6,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::libc;
+use nix::sys::socket::SetSockOpt;
+use nix::sys::socket::sockopt::SetStruct;
 use tokio::net;
 use tracing::{info, warn};
 
@@ -18,6 +21,11 @@ use crate::services::Services;
 use crate::socket::Socket;
 use crate::state::Shutdown;
 
+/// Linux's TCP_DEFER_ACCEPT, in seconds: a connection is accepted when it has said something.
+#[derive(Clone)]
+struct DeferAccept;
+nix::setsockopt_impl!(DeferAccept, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, u32, SetStruct<'_, u32>);
+
 /// How long accepting rests when the process has run out of descriptors.
 const REST: Duration = Duration::from_millis(100);
 
@@ -27,7 +35,14 @@ const REST: Duration = Duration::from_millis(100);
 /// When the runtime cannot take the listener.
 pub async fn tcp(services: Arc<Services>, listener: TcpListener) -> io::Result<()> {
     let listener = net::TcpListener::from_std(listener)?;
+    let mut deferred = None;
     loop {
+        let wanted = services.config.load().global.tcp_defer_accept;
+        if deferred.replace(wanted) != Some(wanted)
+            && let Err(error) = DeferAccept.set(&listener, &wanted)
+        {
+            warn!("tcp_defer_accept: {error}");
+        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown_begins(&services) => return Ok(()),

@@ -60,7 +60,13 @@ impl Authenticator {
         }
     }
 
-    async fn scram(&self, wire: &mut Wire, config: &Config, user: &str, secret: Option<&Secret>) -> Result<Proven, LoginEnd> {
+    async fn scram(
+        &self,
+        wire: &mut Wire,
+        config: &Config,
+        user: &str,
+        secret: Option<&Secret>,
+    ) -> Result<Proven, LoginEnd> {
         let iterations = NonZeroU32::new(config.global.scram_iterations).unwrap_or(NonZeroU32::MIN);
         let verifier = self.verifier(user, secret, iterations);
         let server = Server::new(verifier, ChannelBinding::None);

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use config::Global;
+use nix::unistd::Group;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
 use tracing::{info, warn};
@@ -135,6 +136,11 @@ impl UnixSocket {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::unix(path)?)?;
+        if !global.unix_socket_group.is_empty() {
+            let group = &global.unix_socket_group;
+            let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("unknown group {group:?}"));
+            chown(path, None, Some(Group::from_name(group)?.ok_or_else(unknown)?.gid.as_raw()))?;
+        }
         fs::set_permissions(path, fs::Permissions::from_mode(global.unix_socket_mode.0))?;
         socket.listen(backlog(global))?;
         Ok(socket.into())

@@ -27,6 +27,9 @@ use crate::state::Shutdown;
 use crate::wire::{Wire, WireError};
 use crate::worker::{Parked, Presence};
 
+/// How long a refused peer may take to hear why.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Somebody who has connected.
 #[derive(Debug)]
 pub struct Peer {
@@ -78,7 +81,13 @@ pub async fn serve(services: Arc<Services>, peer: Peer) {
     let config = services.config.load_full();
     let mut wire = Wire::new(peer.socket, config.global.max_login_packet_size as usize);
     let ends = (peer.remote.clone(), peer.local);
-    let mut login = Login { services: services.clone(), config: config.clone(), ends, connected_at: peer.connected_at, waits_for_server: false };
+    let mut login = Login {
+        services: services.clone(),
+        config: config.clone(),
+        ends,
+        connected_at: peer.connected_at,
+        waits_for_server: false,
+    };
     let end = match services.clients.begin_login(&config) {
         Err(error) => Err(error.into()),
         Ok(()) => {
@@ -97,13 +106,13 @@ pub async fn serve(services: Arc<Services>, peer: Peer) {
         Ok(Outcome::Client(client)) => client.park(wire),
         Ok(Outcome::Console(presence, access)) => {
             let house = services.house.clone();
-            let (socket, _) = wire.into_parts();
+            let (socket, early) = wire.into_parts();
             let Ok(fd) = socket.into_fd() else { return };
             house.spawn(async move {
                 let Ok(socket) = Socket::new(fd) else { return };
                 let limit = services.config.load().global.max_login_packet_size as usize;
                 let handle = presence.handle.clone();
-                console::serve(services, Wire::new(socket, limit), handle, access).await;
+                console::serve(services, Wire::resume(socket, early, limit), handle, access).await;
                 drop(presence);
             });
         }
@@ -118,8 +127,7 @@ async fn refuse(services: &Services, wire: &Wire, peer: &Address, error: &Client
     if services.config.load().global.log_pooler_errors {
         warn!(peer = %peer, "pooler error: {error}");
     }
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), wire.send(&error.to_message())).await;
-    wire.socket.shutdown();
+    let _ = tokio::time::timeout(LAST_WORDS, wire.socket.part_with(&error.to_message())).await;
 }
 
 struct Login {
@@ -282,16 +290,28 @@ impl Login {
 
     fn presence(&self, mut seat: Seat, startup: &Startup) -> Presence {
         let (database, user) = seat.names.take().unwrap_or_else(|| ("".into(), "".into()));
-        let identity =
-            Identity { database, user, remote: self.ends.0.clone(), local: self.ends.1.clone(), connected_at: self.connected_at };
+        let identity = Identity {
+            database,
+            user,
+            remote: self.ends.0.clone(),
+            local: self.ends.1.clone(),
+            connected_at: self.connected_at,
+        };
         // Four bytes are all that protocol 3.0 can carry.
-        let key: Box<[u8]> = if startup.agreed_minor() >= 2 { Box::new(random::bytes::<32>()) } else { Box::new(random::bytes::<4>()) };
+        let key: Box<[u8]> =
+            if startup.agreed_minor() >= 2 { Box::new(random::bytes::<32>()) } else { Box::new(random::bytes::<4>()) };
         let id = self.services.next_id();
         let handle = self.services.clients.add(random::number, |pid| ClientHandle::new(id, pid, key, identity));
         Presence::new(handle, self.services.clone())
     }
 
-    async fn greet(&self, wire: &Wire, greeting: &Greeting, params: &Params, handle: &ClientHandle) -> Result<(), LoginEnd> {
+    async fn greet(
+        &self,
+        wire: &Wire,
+        greeting: &Greeting,
+        params: &Params,
+        handle: &ClientHandle,
+    ) -> Result<(), LoginEnd> {
         let mut out = Vec::with_capacity(1024);
         messages::authentication(&mut out, Authentication::Ok);
         for (name, value) in &greeting.parameters {
@@ -308,7 +328,13 @@ impl Login {
         Ok(wire.send(&out).await?)
     }
 
-    async fn console(&self, wire: &mut Wire, startup: &Startup, database: Arc<str>, user: Arc<str>) -> Result<Outcome, LoginEnd> {
+    async fn console(
+        &self,
+        wire: &mut Wire,
+        startup: &Startup,
+        database: Arc<str>,
+        user: Arc<str>,
+    ) -> Result<Outcome, LoginEnd> {
         let global = &self.config.global;
         let is_owner = matches!(self.ends.0, Address::Unix { uid, .. } if uid == rustix::process::geteuid().as_raw());
         let listed = |users: &[String]| users.iter().any(|name| name == "*" || **name == *user);

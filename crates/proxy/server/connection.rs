@@ -35,8 +35,8 @@ pub struct Server {
     pub params: Arc<Params>,
     /// The prepared statements it knows.
     pub statements: ServerStatements,
-    /// When it was last returned.
-    pub idle_since: Micros,
+    /// When it was last returned; none for one that has just been opened.
+    pub idle_since: Option<Micros>,
     /// Its share of the limits across pools.
     pub permit: Permit,
     /// Wakes the pool's keeper when something happens on it while nobody has it.
@@ -85,7 +85,8 @@ impl Server {
     /// Has the keeper woken when something arrives. True if something has arrived already.
     pub fn is_noisy(&self) -> bool {
         let mut cx = Context::from_waker(&self.watch);
-        !matches!(self.socket.poll_readable(&mut cx), Poll::Pending)
+        // A look, because readiness outlives a receive that filled its buffer exactly.
+        !matches!(self.socket.poll_peek(&mut cx), Poll::Pending)
     }
 
     /// Sends `request`, whose messages are ours, and reads all that is due for it.

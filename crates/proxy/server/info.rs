@@ -1,7 +1,7 @@
 //! What others may see of a server connection while somebody uses it, and the marks of cancels on their way to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
@@ -35,6 +35,10 @@ pub struct ServerInfo {
     requested_at: AtomicU64,
     /// The borrower's id in the upper 48 bits, the number of cancels in flight in the lower 16.
     lease: AtomicU64,
+    /// A cancel may reach it at any time from now on.
+    doomed: AtomicBool,
+    /// A COMMIT is under way.
+    committing: AtomicBool,
     canceled: Notify,
 }
 
@@ -82,6 +86,8 @@ impl ServerInfo {
             state: AtomicU8::new(ServerState::Idle as u8),
             requested_at: AtomicU64::new(now.0),
             lease: AtomicU64::new(0),
+            doomed: AtomicBool::new(false),
+            committing: AtomicBool::new(false),
             canceled: Notify::new(),
         }
     }
@@ -98,13 +104,28 @@ impl ServerInfo {
     /// From here on no new cancel can begin. One that has begun must end before anybody else may have the server.
     pub fn take_back(&self) -> bool {
         let before = self.lease.fetch_and(CANCELS, Ordering::AcqRel);
-        let quiet = before & CANCELS == 0;
+        let quiet = before & CANCELS == 0 && !self.is_doomed();
         self.set_state(if quiet { ServerState::Idle } else { ServerState::BeingCanceled });
         quiet
     }
 
-    /// Marks the lease before a cancel is dialed; `None` if `client` no longer has this server.
+    /// Says whether a COMMIT is under way, which nobody may cancel: it would keep a commit that is not replicated.
+    pub fn set_committing(&self, committing: bool) {
+        if self.committing.load(Ordering::Relaxed) != committing {
+            self.committing.store(committing, Ordering::Release);
+        }
+    }
+
+    /// Whether a cancel may reach it at any time: it must not be lent again.
+    pub fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::Acquire)
+    }
+
+    /// Marks the lease before a cancel is dialed; `None` if `client` no longer has this server, or it commits.
     pub fn begin_cancel(self: &Arc<Self>, client: u64) -> Option<CancelMark> {
+        if self.committing.load(Ordering::Acquire) {
+            return None;
+        }
         let mark = |lease: u64| (lease >> 16 == client && lease & CANCELS < CANCELS).then_some(lease + 1);
         self.lease.fetch_update(Ordering::AcqRel, Ordering::Acquire, mark).ok()?;
         Some(CancelMark { server: self.clone() })
@@ -114,7 +135,7 @@ impl ServerInfo {
     pub async fn cancels_ended(&self) {
         loop {
             let notified = self.canceled.notified();
-            if self.cancels() == 0 {
+            if self.cancels() == 0 || self.is_doomed() {
                 return;
             }
             notified.await;
@@ -159,6 +180,11 @@ pub struct CancelMark {
 }
 
 impl CancelMark {
+    /// The cancel was sent, and nobody knows when the server will see it.
+    pub fn doom(&self) {
+        self.server.doomed.store(true, Ordering::Release);
+    }
+
     /// The server that is to be canceled.
     pub fn server(&self) -> &ServerInfo {
         &self.server

@@ -61,16 +61,23 @@ pub enum LoginError {
 ///
 /// # Errors
 /// See [`LoginError`].
-pub async fn log_in(wire: &mut Wire, target: &Target, user: &str, credentials: &Credentials) -> Result<LoggedIn, LoginError> {
+pub async fn log_in(
+    wire: &mut Wire,
+    target: &Target,
+    user: &str,
+    credentials: &Credentials,
+) -> Result<LoggedIn, LoginError> {
     let mut hello = Vec::with_capacity(128);
     messages::startup(&mut hello, target.startup.iter().map(|(name, value)| (&name[..], &value[..])));
     wire.send(&hello).await?;
     let mut found = LoggedIn::default();
+    let mut is_authenticated = false;
     loop {
         let (tag, body) = wire.message().await?;
         match tag {
             b'R' => {
                 let request = Request::parse(body).ok_or(LoginError::Violation(tag))?;
+                is_authenticated = matches!(request, Request::Nothing);
                 answer(wire, request, user, credentials, &mut found).await?;
             }
             b'S' => {
@@ -81,9 +88,11 @@ pub async fn log_in(wire: &mut Wire, target: &Target, user: &str, credentials: &
                 let (pid, key) = body.split_first_chunk().ok_or(LoginError::Violation(tag))?;
                 (found.pid, found.key) = (u32::from_be_bytes(*pid), key.to_vec());
             }
-            b'Z' => return Ok(found),
+            b'Z' if is_authenticated && body == b"I" => return Ok(found),
             b'E' => return Err(LoginError::Refused(server_report(body))),
-            b'N' => tracing::info!(notice = %String::from_utf8_lossy(Fields::parse(body).message), "server notice at login"),
+            b'N' => {
+                tracing::info!(notice = %String::from_utf8_lossy(Fields::parse(body).message), "server notice at login")
+            }
             b'v' => {}
             _ => return Err(LoginError::Violation(tag)),
         }
@@ -106,7 +115,9 @@ impl Request {
             0 => Self::Nothing,
             3 => Self::Cleartext,
             5 => Self::Md5(*rest.first_chunk()?),
-            10 => Self::Sasl(rest.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()),
+            10 => {
+                Self::Sasl(rest.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+            }
             code => Self::Unknown(code),
         })
     }
@@ -138,7 +149,12 @@ async fn answer(
     Ok(wire.send(&out).await?)
 }
 
-async fn sasl(wire: &mut Wire, offer: &[Vec<u8>], credentials: &Credentials, found: &mut LoggedIn) -> Result<(), LoginError> {
+async fn sasl(
+    wire: &mut Wire,
+    offer: &[Vec<u8>],
+    credentials: &Credentials,
+    found: &mut LoggedIn,
+) -> Result<(), LoginError> {
     let nonce = Nonce::from_random(random::bytes());
     let client = scram::Client::new(offer.iter().map(Vec::as_slice), ChannelBinding::None, nonce)?;
     let mechanism = client.mechanism();

@@ -11,7 +11,6 @@ use super::dial::{self, Dialed};
 use super::info::{Ends, ServerInfo};
 use super::login::{self, LoggedIn, LoginError};
 use super::target::Target;
-use crate::clock::Micros;
 use crate::error::ServerReport;
 use crate::pools::{Greeting, SharedPool};
 use crate::services::{Services, lock};
@@ -142,7 +141,7 @@ async fn prepare(
         home: services.house_id(),
         params: services.intern(params),
         statements: ServerStatements::default(),
-        idle_since: Micros::now(),
+        idle_since: None,
         permit,
         watch: pool.watch(id),
     });
@@ -152,7 +151,9 @@ async fn prepare(
     if let Some(query) = &target.connect_query {
         run_connect_query(services, &mut server, query).await;
     }
-    server.is_noisy();
+    if server.is_noisy() {
+        pool.note_noise(id);
+    }
     server
 }
 

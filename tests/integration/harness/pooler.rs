@@ -70,12 +70,13 @@ impl Pooler {
 
     /// False when it ended instead.
     fn wait_until_listening(&mut self) -> bool {
-        let address = self.address();
+        let (address, socket) = (self.address(), self.socket());
         until("the pooler listens or ends", || {
             if self.child.try_wait().expect("the child can be asked").is_some() {
                 return Some(false);
             }
-            Stream::connect(&address).is_ok().then_some(true)
+            let listens = Stream::connect(&address).is_ok() && Stream::connect(&socket).is_ok();
+            listens.then_some(true)
         })
     }
 

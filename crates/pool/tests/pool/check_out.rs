@@ -13,13 +13,7 @@ fn the_server_used_last_is_lent_first() {
 
 #[test]
 fn round_robin_lends_the_server_idle_for_longest() {
-    let mut desk = Desk::with_idle(
-        Settings {
-            server_round_robin: true,
-            ..small(3)
-        },
-        3,
-    );
+    let mut desk = Desk::with_idle(Settings { server_round_robin: true, ..small(3) }, 3);
     let first = desk.lend(HERE);
     assert_eq!(first.server, 1);
     desk.give_back(first);
@@ -125,13 +119,7 @@ fn a_discarded_server_is_replaced_for_those_in_line() {
 
 #[test]
 fn a_waiter_on_the_returning_worker_overtakes_within_the_slack() {
-    let mut desk = Desk::with_idle(
-        Settings {
-            handover_slack: 1,
-            ..small(1)
-        },
-        1,
-    );
+    let mut desk = Desk::with_idle(Settings { handover_slack: 1, ..small(1) }, 1);
     let lent = desk.lend(HERE);
     let elsewhere = desk.queue(ELSEWHERE);
     let near = desk.queue(HERE);
@@ -156,13 +144,7 @@ fn without_slack_nobody_overtakes() {
 
 #[test]
 fn a_noisy_idle_server_can_be_taken_out_and_put_back() {
-    let mut desk = Desk::with_idle(
-        Settings {
-            server_lifetime: Duration::ZERO,
-            ..small(1)
-        },
-        0,
-    );
+    let mut desk = Desk::with_idle(Settings { server_lifetime: Duration::ZERO, ..small(1) }, 0);
     let ticket = desk.queue(HERE);
     let id = desk.opens[0].id();
     desk.arrive();
@@ -170,11 +152,7 @@ fn a_noisy_idle_server_can_be_taken_out_and_put_back() {
     let lent = desk.pool.take_idle(id).expect("it is idle");
     assert!(desk.pool.take_idle(id).is_none(), "it is not idle any more");
     desk.give_back(lent);
-    assert_eq!(
-        desk.pool.idle().count(),
-        1,
-        "inspecting is not using, even of a single-use server"
-    );
+    assert_eq!(desk.pool.idle().count(), 1, "inspecting is not using, even of a single-use server");
 }
 
 #[test]

@@ -18,10 +18,7 @@ fn a_hold_closes_idle_servers_at_once_and_lent_ones_on_return() {
     hold(&mut desk, Hold::Operator);
     assert_eq!(desk.closed, [(1, CloseReason::Held)]);
     desk.give_back(lent);
-    assert_eq!(
-        desk.closed,
-        [(1, CloseReason::Held), (2, CloseReason::Held)]
-    );
+    assert_eq!(desk.closed, [(1, CloseReason::Held), (2, CloseReason::Held)]);
 }
 
 #[test]
@@ -144,11 +141,7 @@ fn a_server_in_opening_at_a_reconnect_is_closed_on_arrival_and_replaced() {
     let mut desk = Desk::new(small(2));
     let ticket = desk.queue(HERE);
     desk.call(|pool, now, out| pool.reconnect(now, out));
-    assert_eq!(
-        desk.opens.len(),
-        2,
-        "the stale one is of no use to the waiter"
-    );
+    assert_eq!(desk.opens.len(), 2, "the stale one is of no use to the waiter");
     desk.arrive();
     assert_eq!(desk.closed, [(1, CloseReason::Reconnect)]);
     desk.arrive();
@@ -167,11 +160,7 @@ fn a_new_epoch_names_the_lent_servers_to_cut() {
     for lent in lent {
         desk.give_back(lent);
     }
-    assert_eq!(
-        desk.closed.last(),
-        Some(&(2, CloseReason::Epoch)),
-        "never lent again"
-    );
+    assert_eq!(desk.closed.last(), Some(&(2, CloseReason::Epoch)), "never lent again");
 }
 
 #[test]
@@ -212,15 +201,9 @@ fn a_removed_database_refuses_those_in_line_and_those_who_come() {
     desk.call(|pool, now, out| pool.drain(Refused::DatabaseRemoved, now, out));
     assert_eq!(desk.woken, [5, 6]);
     for ticket in [handed, waiting] {
-        assert!(matches!(
-            desk.pool.claim(ticket, || 0, desk.now),
-            Claim::Refused(Refused::DatabaseRemoved)
-        ));
+        assert!(matches!(desk.pool.claim(ticket, || 0, desk.now), Claim::Refused(Refused::DatabaseRemoved)));
     }
-    assert!(matches!(
-        desk.check_out(HERE),
-        CheckOut::Refused(Refused::DatabaseRemoved)
-    ));
+    assert!(matches!(desk.check_out(HERE), CheckOut::Refused(Refused::DatabaseRemoved)));
     desk.give_back(second);
     assert_eq!(desk.closed.len(), 2);
     desk.pool.closed();

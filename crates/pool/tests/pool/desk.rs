@@ -1,8 +1,7 @@
 //! A pool with somebody at the desk: performs commands as an owner would, and keeps what the tests ask about.
 
 use pool::{
-    CheckOut, Claim, CloseReason, Command, Commands, Lent, OpenTicket, Pool, Purpose, Settings,
-    Ticket, WorkerId,
+    CheckOut, Claim, CloseReason, Command, Commands, Lent, OpenTicket, Pool, Purpose, Settings, Ticket, WorkerId,
 };
 use std::time::{Duration, Instant};
 
@@ -27,10 +26,7 @@ pub struct Desk {
 }
 
 pub fn small(pool_size: u32) -> Settings {
-    Settings {
-        pool_size: Some(pool_size),
-        ..Settings::default()
-    }
+    Settings { pool_size: Some(pool_size), ..Settings::default() }
 }
 
 impl Desk {
@@ -56,20 +52,14 @@ impl Desk {
         while !desk.opens.is_empty() {
             desk.arrive();
         }
-        let lent: Vec<_> = tickets
-            .into_iter()
-            .map(|ticket| desk.claim(ticket))
-            .collect();
+        let lent: Vec<_> = tickets.into_iter().map(|ticket| desk.claim(ticket)).collect();
         lent.into_iter().for_each(|lent| desk.give_back(lent));
         desk.woken.clear();
         desk
     }
 
     /// Runs one call on the pool and takes its commands.
-    pub fn call<T>(
-        &mut self,
-        f: impl FnOnce(&mut Pool<u32, u32>, Instant, &mut Commands<u32, u32>) -> T,
-    ) -> T {
+    pub fn call<T>(&mut self, f: impl FnOnce(&mut Pool<u32, u32>, Instant, &mut Commands<u32, u32>) -> T) -> T {
         let answer = f(&mut self.pool, self.now, &mut self.out);
         for command in self.out.drain() {
             match command {

@@ -25,10 +25,7 @@ fn the_first_client_of_a_pool_opens_a_server_at_once() {
 
 #[test]
 fn a_queue_opens_servers_side_by_side_up_to_max_opening() {
-    let mut desk = Desk::new(Settings {
-        max_opening: 3,
-        ..small(10)
-    });
+    let mut desk = Desk::new(Settings { max_opening: 3, ..small(10) });
     let _tickets: Vec<_> = (0..5).map(|_| desk.queue(HERE)).collect();
     assert_eq!(desk.opens.len(), 3);
     desk.arrive();
@@ -37,10 +34,7 @@ fn a_queue_opens_servers_side_by_side_up_to_max_opening() {
 
 #[test]
 fn no_more_servers_are_opened_than_people_wait() {
-    let mut desk = Desk::new(Settings {
-        max_opening: 10,
-        ..small(10)
-    });
+    let mut desk = Desk::new(Settings { max_opening: 10, ..small(10) });
     let _first = desk.queue(HERE);
     let _second = desk.queue(HERE);
     assert_eq!(desk.opens.len(), 2);
@@ -63,19 +57,12 @@ fn closing_servers_leave_their_place_in_the_pool() {
     let lent = desk.lend(HERE);
     desk.call(|pool, now, out| pool.discard(lent, pool::CloseReason::Discarded("test"), now, out));
     let _ticket = desk.queue(HERE);
-    assert_eq!(
-        (desk.pool.counts().closing, desk.pool.counts().opening),
-        (1, 1)
-    );
+    assert_eq!((desk.pool.counts().closing, desk.pool.counts().opening), (1, 1));
 }
 
 #[test]
 fn a_pool_without_a_size_has_no_limit() {
-    let mut desk = Desk::new(Settings {
-        pool_size: None,
-        max_opening: 100,
-        ..Settings::default()
-    });
+    let mut desk = Desk::new(Settings { pool_size: None, max_opening: 100, ..Settings::default() });
     let _tickets: Vec<_> = (0..60).map(|_| desk.queue(HERE)).collect();
     assert_eq!(desk.opens.len(), 60);
 }
@@ -116,10 +103,7 @@ fn a_queue_too_long_for_the_returns_opens_servers() {
 
 #[test]
 fn the_reserve_is_for_those_who_have_waited_long_enough() {
-    let settings = Settings {
-        reserve_pool_size: 2,
-        ..small(1)
-    };
+    let settings = Settings { reserve_pool_size: 2, ..small(1) };
     let mut desk = Desk::with_idle(settings, 1);
     let _lent = desk.lend(HERE);
     let _first = desk.queue(HERE);
@@ -128,21 +112,13 @@ fn the_reserve_is_for_those_who_have_waited_long_enough() {
     let _second = desk.queue(HERE);
     desk.pass(SECOND);
     desk.review();
-    assert_eq!(
-        desk.purposes(),
-        [Purpose::Reserve],
-        "the second has not waited long enough"
-    );
+    assert_eq!(desk.purposes(), [Purpose::Reserve], "the second has not waited long enough");
     assert_eq!(desk.reviews.last(), Some(&(desk.now + 4 * SECOND)));
 }
 
 #[test]
 fn a_disabled_reserve_is_never_used() {
-    let settings = Settings {
-        reserve_pool_size: 2,
-        reserve_pool_timeout: None,
-        ..small(1)
-    };
+    let settings = Settings { reserve_pool_size: 2, reserve_pool_timeout: None, ..small(1) };
     let mut desk = Desk::with_idle(settings, 1);
     let _lent = desk.lend(HERE);
     let _ticket = desk.queue(HERE);
@@ -168,11 +144,7 @@ fn a_failed_opening_is_tried_again_after_a_growing_pause() {
     desk.call(|pool, now, out| pool.discard(lent, pool::CloseReason::Discarded("lost"), now, out));
     let _ticket = desk.queue(HERE);
     desk.fail(false);
-    assert_eq!(
-        desk.reviews.last(),
-        Some(&(desk.now + 50 * MS)),
-        "a success resets the pause"
-    );
+    assert_eq!(desk.reviews.last(), Some(&(desk.now + 50 * MS)), "a success resets the pause");
 }
 
 #[test]
@@ -206,15 +178,9 @@ fn an_error_of_the_server_refuses_everyone_when_there_is_no_server() {
     desk.fail(true);
     assert_eq!(desk.woken, [1, 2]);
     for ticket in [first, second] {
-        assert!(matches!(
-            desk.pool.claim(ticket, || 0, desk.now),
-            Claim::Refused(Refused::OpenFailed)
-        ));
+        assert!(matches!(desk.pool.claim(ticket, || 0, desk.now), Claim::Refused(Refused::OpenFailed)));
     }
-    assert!(matches!(
-        desk.check_out(HERE),
-        CheckOut::Refused(Refused::OpenFailed)
-    ));
+    assert!(matches!(desk.check_out(HERE), CheckOut::Refused(Refused::OpenFailed)));
     desk.pass(50 * MS);
     let _ticket = desk.queue(HERE);
     assert_eq!(desk.opens.len(), 1, "after the pause it is tried again");
@@ -269,10 +235,7 @@ fn a_denial_is_forgotten_when_nobody_waits_any_more() {
 
 #[test]
 fn who_relied_on_a_denied_filling_gets_an_opening_of_their_own() {
-    let mut desk = Desk::new(Settings {
-        min_pool_size: 1,
-        ..small(2)
-    });
+    let mut desk = Desk::new(Settings { min_pool_size: 1, ..small(2) });
     desk.tick();
     let _ticket = desk.queue(HERE);
     assert_eq!(desk.purposes(), [Purpose::MinPoolSize]);

@@ -6,33 +6,18 @@ use std::time::Duration;
 
 #[test]
 fn idle_servers_are_closed_after_the_idle_timeout_down_to_the_minimum() {
-    let mut desk = Desk::with_idle(
-        Settings {
-            min_pool_size: 1,
-            ..small(3)
-        },
-        3,
-    );
+    let mut desk = Desk::with_idle(Settings { min_pool_size: 1, ..small(3) }, 3);
     desk.pass(599 * SECOND);
     desk.tick();
     assert!(desk.closed.is_empty());
     desk.pass(SECOND);
     desk.tick();
-    assert_eq!(
-        desk.closed,
-        [(1, CloseReason::IdleTimeout), (2, CloseReason::IdleTimeout)]
-    );
+    assert_eq!(desk.closed, [(1, CloseReason::IdleTimeout), (2, CloseReason::IdleTimeout)]);
 }
 
 #[test]
 fn without_an_idle_timeout_idle_servers_stay() {
-    let mut desk = Desk::with_idle(
-        Settings {
-            server_idle_timeout: None,
-            ..small(3)
-        },
-        3,
-    );
+    let mut desk = Desk::with_idle(Settings { server_idle_timeout: None, ..small(3) }, 3);
     desk.pass(3000 * SECOND);
     desk.tick();
     assert!(desk.closed.is_empty());
@@ -40,26 +25,15 @@ fn without_an_idle_timeout_idle_servers_stay() {
 
 #[test]
 fn old_servers_are_closed_one_after_another() {
-    let settings = Settings {
-        server_idle_timeout: None,
-        server_lifetime: 100 * SECOND,
-        ..small(10)
-    };
+    let settings = Settings { server_idle_timeout: None, server_lifetime: 100 * SECOND, ..small(10) };
     let mut desk = Desk::with_idle(settings, 3);
     desk.pass(100 * SECOND);
     for closed in 1..=3 {
         desk.tick();
         assert_eq!(desk.closed.len(), closed);
-        assert_eq!(
-            desk.closed.last().map(|(_, why)| *why),
-            Some(CloseReason::Lifetime)
-        );
+        assert_eq!(desk.closed.last().map(|(_, why)| *why), Some(CloseReason::Lifetime));
         desk.tick();
-        assert_eq!(
-            desk.closed.len(),
-            closed,
-            "the next one is closed a tenth of the lifetime later"
-        );
+        assert_eq!(desk.closed.len(), closed, "the next one is closed a tenth of the lifetime later");
         desk.pass(10 * SECOND);
     }
 }
@@ -75,11 +49,7 @@ fn an_old_server_is_closed_on_return() {
 
 #[test]
 fn a_lifetime_of_zero_means_single_use() {
-    let mut desk = Desk::new(Settings {
-        server_lifetime: Duration::ZERO,
-        min_pool_size: 1,
-        ..small(2)
-    });
+    let mut desk = Desk::new(Settings { server_lifetime: Duration::ZERO, min_pool_size: 1, ..small(2) });
     desk.tick();
     desk.arrive();
     desk.tick();
@@ -91,10 +61,7 @@ fn a_lifetime_of_zero_means_single_use() {
 
 #[test]
 fn the_minimum_is_filled_up_one_server_a_round() {
-    let mut desk = Desk::new(Settings {
-        min_pool_size: 2,
-        ..small(5)
-    });
+    let mut desk = Desk::new(Settings { min_pool_size: 2, ..small(5) });
     desk.tick();
     assert_eq!(desk.purposes(), [Purpose::MinPoolSize]);
     desk.arrive();
@@ -108,10 +75,7 @@ fn the_minimum_is_filled_up_one_server_a_round() {
 
 #[test]
 fn the_minimum_never_exceeds_the_pool_size() {
-    let mut desk = Desk::new(Settings {
-        min_pool_size: 5,
-        ..small(1)
-    });
+    let mut desk = Desk::new(Settings { min_pool_size: 5, ..small(1) });
     desk.tick();
     desk.arrive();
     desk.tick();
@@ -120,10 +84,7 @@ fn the_minimum_never_exceeds_the_pool_size() {
 
 #[test]
 fn filling_up_pauses_while_opening_fails() {
-    let mut desk = Desk::new(Settings {
-        min_pool_size: 1,
-        ..small(1)
-    });
+    let mut desk = Desk::new(Settings { min_pool_size: 1, ..small(1) });
     desk.tick();
     desk.fail(false);
     desk.tick();

@@ -1,8 +1,8 @@
 //! The owner of several pools and their budget, and what it knows without asking them: the naive model.
 
 use pool::{
-    Budget, Command, Commands, Hold, Lent, OpenTicket, Permit, Pool, Purpose, Scope, ScopeId,
-    ServerId, Settings, Ticket,
+    Budget, Command, Commands, Hold, Lent, OpenTicket, Permit, Pool, Purpose, Scope, ScopeId, ServerId, Settings,
+    Ticket,
 };
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -86,11 +86,7 @@ impl Owned {
     }
 
     pub fn scopes(&self) -> [Scope; 3] {
-        [
-            Scope::Database(self.database),
-            Scope::User(self.user),
-            Scope::Process,
-        ]
+        [Scope::Database(self.database), Scope::User(self.user), Scope::Process]
     }
 
     pub fn is_open(&self) -> bool {
@@ -107,38 +103,27 @@ impl Owned {
     }
 
     pub fn most_servers(&self) -> usize {
-        let reserve = self
-            .settings
-            .reserve_pool_timeout
-            .map_or(0, |_| self.settings.reserve_pool_size);
-        self.settings
-            .pool_size
-            .map_or(usize::MAX, |size| (size + reserve) as usize)
+        let reserve = self.settings.reserve_pool_timeout.map_or(0, |_| self.settings.reserve_pool_size);
+        self.settings.pool_size.map_or(usize::MAX, |size| (size + reserve) as usize)
     }
 
     /// Everything that exists now is not to be lent again.
     pub fn doom_all(&mut self) {
         self.doomed.extend(self.alive.iter().copied());
-        self.doomed
-            .extend(self.openings.iter().map(|(ticket, _)| ticket.id()));
+        self.doomed.extend(self.openings.iter().map(|(ticket, _)| ticket.id()));
         self.failed_at = None;
         self.withdraw_all();
     }
 
     /// Servers in tickets are withdrawn.
     pub fn withdraw_all(&mut self) {
-        for waiter in self
-            .waiters
-            .iter_mut()
-            .filter(|waiter| waiter.told == Told::Woken)
-        {
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.told == Told::Woken) {
             waiter.told = Told::WokenInVain;
         }
     }
 
     pub fn refuse_all(&mut self) {
-        self.refused
-            .extend(self.waiters.drain(..).map(|waiter| waiter.ticket));
+        self.refused.extend(self.waiters.drain(..).map(|waiter| waiter.ticket));
     }
 }
 
@@ -160,16 +145,9 @@ impl World {
         let pools = [(0, 0, 0), (0, 1, 0), (1, 0, 2)]
             .into_iter()
             .zip(&setting[3..])
-            .map(|((database, user, slack), word)| {
-                Owned::new(database, user, settings(*word, slack), now)
-            })
+            .map(|((database, user, slack), word)| Owned::new(database, user, settings(*word, slack), now))
             .collect();
-        World {
-            pools,
-            budget,
-            now,
-            names: 0,
-        }
+        World { pools, budget, now, names: 0 }
     }
 
     /// Runs one call on a pool, then performs what it asks for.
@@ -197,9 +175,7 @@ impl World {
             }
         }
         self.check_opens(index, &opens);
-        opens
-            .into_iter()
-            .for_each(|ticket| self.open(index, ticket));
+        opens.into_iter().for_each(|ticket| self.open(index, ticket));
         answer
     }
 
@@ -227,14 +203,13 @@ impl World {
     }
 
     fn evict(&mut self, scope: Scope) -> bool {
-        self.longest_idle_in(scope)
-            .is_some_and(|index| self.call(index, |pool, now, out| pool.evict_idle(now, out)))
+        self.longest_idle_in(scope).is_some_and(|index| self.call(index, |pool, now, out| pool.evict_idle(now, out)))
     }
 
     /// What the owner does after every call: the budget or a sibling may have room for a pool that waits on it.
     pub fn distribute(&mut self) {
-        while let Some(index) = (0..self.pools.len())
-            .find(|index| self.pools[*index].pool.wants_server() && self.could_get_permit(*index))
+        while let Some(index) =
+            (0..self.pools.len()).find(|index| self.pools[*index].pool.wants_server() && self.could_get_permit(*index))
         {
             self.call(index, |pool, now, out| pool.review(now, out));
         }
@@ -253,15 +228,10 @@ impl World {
             let now = self.now;
             let owned = &mut self.pools[index];
             owned.holds.retain(|hold| match hold {
-                Hold::OperatorUntil(until) | Hold::DatabaseUntil(until) | Hold::Failover(until) => {
-                    now < *until
-                }
+                Hold::OperatorUntil(until) | Hold::DatabaseUntil(until) | Hold::Failover(until) => now < *until,
                 Hold::Operator | Hold::Database | Hold::Shutdown | Hold::NoPrimary => true,
             });
-            while self.pools[index]
-                .review_at
-                .is_some_and(|due| due <= self.now)
-            {
+            while self.pools[index].review_at.is_some_and(|due| due <= self.now) {
                 self.pools[index].review_at = None;
                 self.call(index, |pool, now, out| pool.review(now, out));
             }

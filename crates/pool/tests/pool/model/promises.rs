@@ -21,10 +21,7 @@ impl World {
     /// Promise 1, across pools.
     fn check_budget(&self) {
         for scope in self.pools.iter().flat_map(Owned::scopes) {
-            let sharing = self
-                .pools
-                .iter()
-                .filter(|owned| owned.scopes().contains(&scope));
+            let sharing = self.pools.iter().filter(|owned| owned.scopes().contains(&scope));
             let open: usize = sharing.map(Owned::total).sum();
             // That no limit is exceeded is Budget's to refuse; that nothing is open without a permit is ours to see.
             assert_eq!(self.budget.used(scope) as usize, open, "{scope:?}");
@@ -39,23 +36,12 @@ impl World {
             return;
         }
         assert_eq!(counts.idle, 0, "somebody waits beside an idle server");
-        assert!(
-            !owned.pool.wants_server() || !self.could_get_permit(index),
-            "beside an evictable sibling"
-        );
+        assert!(!owned.pool.wants_server() || !self.could_get_permit(index), "beside an evictable sibling");
         // Without a server to come back, only a failure, the size or the budget excuses that none is being opened.
-        let has_failed = owned
-            .failed_at
-            .is_some_and(|at| self.now < at + LOGIN_RETRY);
-        let has_room = owned
-            .settings
-            .pool_size
-            .is_none_or(|size| owned.total() < size as usize);
+        let has_failed = owned.failed_at.is_some_and(|at| self.now < at + LOGIN_RETRY);
+        let has_room = owned.settings.pool_size.is_none_or(|size| owned.total() < size as usize);
         if counts.lent + counts.opening == 0 && !has_failed && has_room {
-            assert!(
-                !self.could_get_permit(index),
-                "nothing is done for those who wait"
-            );
+            assert!(!self.could_get_permit(index), "nothing is done for those who wait");
         }
     }
 
@@ -63,25 +49,16 @@ impl World {
     pub fn woken(&mut self, index: usize, name: u64) {
         let owned = &mut self.pools[index];
         let Some(place) = owned.waiters.iter().position(|waiter| waiter.name == name) else {
-            assert!(
-                !owned.refused.is_empty(),
-                "only the refused are woken without being in line"
-            );
+            assert!(!owned.refused.is_empty(), "only the refused are woken without being in line");
             return;
         };
         let slack = owned.settings.handover_slack;
-        if let Some(first) = owned
-            .waiters
-            .iter_mut()
-            .find(|waiter| waiter.told != Told::Woken)
+        if let Some(first) = owned.waiters.iter_mut().find(|waiter| waiter.told != Told::Woken)
             && first.name != name
             && first.told == Told::Nothing
         {
             first.overtaken += 1;
-            assert!(
-                first.overtaken <= slack,
-                "overtaken more often than allowed"
-            );
+            assert!(first.overtaken <= slack, "overtaken more often than allowed");
         }
         owned.waiters[place].told = Told::Woken;
     }
@@ -89,17 +66,8 @@ impl World {
     /// Promises 1 and 5 where they begin, and no opening without need.
     pub fn check_opens(&self, index: usize, opens: &[OpenTicket]) {
         let owned = &self.pools[index];
-        let count = |purpose| {
-            opens
-                .iter()
-                .filter(|ticket| ticket.purpose() == purpose)
-                .count()
-        };
-        let (waiters, reserves, fills) = (
-            count(Purpose::Waiter),
-            count(Purpose::Reserve),
-            count(Purpose::MinPoolSize),
-        );
+        let count = |purpose| opens.iter().filter(|ticket| ticket.purpose() == purpose).count();
+        let (waiters, reserves, fills) = (count(Purpose::Waiter), count(Purpose::Reserve), count(Purpose::MinPoolSize));
         if opens.is_empty() {
             return;
         }
@@ -108,33 +76,17 @@ impl World {
         let total = counts.idle + counts.lent + counts.opening;
         assert!(total <= owned.most_servers());
         if waiters + fills > 0 {
-            let size = owned
-                .settings
-                .pool_size
-                .map_or(usize::MAX, |size| size as usize);
-            assert!(
-                total - reserves <= size,
-                "the reserve was used without need"
-            );
+            let size = owned.settings.pool_size.map_or(usize::MAX, |size| size as usize);
+            assert!(total - reserves <= size, "the reserve was used without need");
         }
-        let stale = owned
-            .openings
-            .iter()
-            .filter(|(ticket, _)| owned.doomed.contains(&ticket.id()))
-            .count();
+        let stale = owned.openings.iter().filter(|(ticket, _)| owned.doomed.contains(&ticket.id())).count();
         let useful = counts.opening - stale;
         if waiters + reserves > 0 {
-            assert!(
-                useful - fills <= counts.waiting,
-                "more servers are opened than people wait"
-            );
+            assert!(useful - fills <= counts.waiting, "more servers are opened than people wait");
         }
         if reserves > 0 && owned.settings.handover_slack == 0 {
             let last = &owned.waiters[owned.handed() + useful - fills - 1];
-            assert!(
-                self.now - last.arrived >= RESERVE_TIMEOUT,
-                "the reserve was opened early"
-            );
+            assert!(self.now - last.arrived >= RESERVE_TIMEOUT, "the reserve was opened early");
         }
     }
 
@@ -144,10 +96,7 @@ impl World {
         assert!(owned.is_open(), "lent through a closed gate");
         assert_eq!(lent.id(), lent.server.id);
         assert_eq!(lent.epoch(), owned.epoch, "lent from an older epoch");
-        assert!(
-            !owned.doomed.contains(&lent.id()),
-            "lent although it was to be closed"
-        );
+        assert!(!owned.doomed.contains(&lent.id()), "lent although it was to be closed");
         owned.lent.push(lent);
     }
 
@@ -175,19 +124,12 @@ impl World {
             self.claim_at(index, place);
         }
         while let Some(lent) = self.pools[index].lent.pop() {
-            self.call(index, |pool, now, out| {
-                pool.check_in(lent, WorkerId(0), now, out)
-            });
+            self.call(index, |pool, now, out| pool.check_in(lent, WorkerId(0), now, out));
         }
         while let Some((ticket, permit)) = self.pools[index].openings.pop() {
-            let conn = Conn {
-                id: ticket.id(),
-                permit,
-            };
+            let conn = Conn { id: ticket.id(), permit };
             self.pools[index].alive.insert(conn.id);
-            self.call(index, |pool, now, out| {
-                pool.opened(ticket, conn, WorkerId(1), now, out)
-            });
+            self.call(index, |pool, now, out| pool.opened(ticket, conn, WorkerId(1), now, out));
         }
         self.one_has_closed(index);
     }
@@ -197,10 +139,7 @@ impl Owned {
     /// Promise 1, for one pool. What a lowered limit finds in surplus may only become less.
     fn nothing_exceeds_the_caps(&mut self) {
         self.ceiling = self.most_servers().max(self.ceiling.min(self.total()));
-        assert!(
-            self.total() <= self.ceiling,
-            "more servers than the pool size and the reserve allow"
-        );
+        assert!(self.total() <= self.ceiling, "more servers than the pool size and the reserve allow");
     }
 
     /// Promise 4: with us, idle, in a ticket, opening or closing.
@@ -208,24 +147,15 @@ impl Owned {
         let counts = self.pool.counts();
         let idle: BTreeSet<_> = self.pool.idle().map(|conn| conn.id).collect();
         let lent: BTreeSet<_> = self.lent.iter().map(Lent::id).collect();
-        assert_eq!(
-            (idle.len(), lent.len()),
-            (counts.idle, self.lent.len()),
-            "one place twice"
-        );
-        assert!(
-            idle.is_disjoint(&lent) && idle.is_subset(&self.alive) && lent.is_subset(&self.alive)
-        );
+        assert_eq!((idle.len(), lent.len()), (counts.idle, self.lent.len()), "one place twice");
+        assert!(idle.is_disjoint(&lent) && idle.is_subset(&self.alive) && lent.is_subset(&self.alive));
         assert!(counts.lent >= lent.len());
         assert_eq!(self.alive.len(), counts.idle + counts.lent);
         assert_eq!(self.openings.len(), counts.opening);
         assert_eq!(self.closing, counts.closing);
         let doomed = |id: &ServerId| self.doomed.contains(id);
         let openings = self.openings.iter().map(|(ticket, _)| ticket.id());
-        let close_needed = openings
-            .chain(self.alive.iter().copied())
-            .filter(|id| doomed(id))
-            .count();
+        let close_needed = openings.chain(self.alive.iter().copied()).filter(|id| doomed(id)).count();
         assert_eq!(close_needed, counts.close_needed);
     }
 
@@ -245,9 +175,6 @@ impl Owned {
 
     /// Nobody is forgotten: who has a ticket is in line or has a server in it.
     fn the_line_is_complete(&self) {
-        assert_eq!(
-            self.pool.counts().waiting + self.handed(),
-            self.waiters.len()
-        );
+        assert_eq!(self.pool.counts().waiting + self.handed(), self.waiters.len());
     }
 }

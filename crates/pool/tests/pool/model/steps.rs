@@ -50,19 +50,11 @@ impl World {
     fn check_out(&mut self, index: usize, worker: WorkerId) {
         self.names += 1;
         let name = self.names;
-        match self.call(index, |pool, now, out| {
-            pool.check_out(worker, || name, now, out)
-        }) {
+        match self.call(index, |pool, now, out| pool.check_out(worker, || name, now, out)) {
             CheckOut::Ready(lent) => self.received(index, lent),
             CheckOut::Queued(ticket) => {
                 let arrived = self.now;
-                let waiter = Waiter {
-                    name,
-                    arrived,
-                    ticket,
-                    told: Told::Nothing,
-                    overtaken: 0,
-                };
+                let waiter = Waiter { name, arrived, ticket, told: Told::Nothing, overtaken: 0 };
                 self.pools[index].waiters.push(waiter);
             }
             CheckOut::Refused(Refused::OpenFailed) => {
@@ -89,30 +81,15 @@ impl World {
         // Without overtaking, those who have a server are exactly the first in line.
         let first_in_line = place < owned.handed();
         let strict = owned.settings.handover_slack == 0;
-        let Waiter {
-            name,
-            arrived,
-            ticket,
-            overtaken,
-            ..
-        } = owned.waiters.remove(place);
+        let Waiter { name, arrived, ticket, overtaken, .. } = owned.waiters.remove(place);
         match owned.pool.claim(ticket, || name, self.now) {
             Claim::Ready(lent) => {
-                assert!(
-                    first_in_line || !strict,
-                    "served before those who came earlier"
-                );
+                assert!(first_in_line || !strict, "served before those who came earlier");
                 self.received(index, lent);
             }
             Claim::Waiting(ticket) => {
                 assert!(!first_in_line || !strict, "overtaken");
-                let waiter = Waiter {
-                    name,
-                    arrived,
-                    ticket,
-                    told: Told::Nothing,
-                    overtaken,
-                };
+                let waiter = Waiter { name, arrived, ticket, told: Told::Nothing, overtaken };
                 owned.waiters.insert(place, waiter);
             }
             Claim::Refused(why) => panic!("refused: {why:?}"),
@@ -134,9 +111,7 @@ impl World {
     fn check_in(&mut self, index: usize, word: &mut Word) {
         if let Some(lent) = word.pick(&mut self.pools[index].lent) {
             let worker = word.worker();
-            self.call(index, |pool, now, out| {
-                pool.check_in(lent, worker, now, out)
-            });
+            self.call(index, |pool, now, out| pool.check_in(lent, worker, now, out));
         }
     }
 
@@ -162,15 +137,10 @@ impl World {
 
     fn opening_succeeds(&mut self, index: usize, word: &mut Word) {
         if let Some((ticket, permit)) = word.pick(&mut self.pools[index].openings) {
-            let conn = Conn {
-                id: ticket.id(),
-                permit,
-            };
+            let conn = Conn { id: ticket.id(), permit };
             self.pools[index].alive.insert(conn.id);
             let worker = word.worker();
-            self.call(index, |pool, now, out| {
-                pool.opened(ticket, conn, worker, now, out)
-            });
+            self.call(index, |pool, now, out| pool.opened(ticket, conn, worker, now, out));
         }
     }
 
@@ -185,9 +155,7 @@ impl World {
                     owned.refuse_all();
                 }
             }
-            self.call(index, |pool, now, out| {
-                pool.open_failed(ticket, fatal, now, out)
-            });
+            self.call(index, |pool, now, out| pool.open_failed(ticket, fatal, now, out));
         }
     }
 
@@ -241,9 +209,7 @@ impl World {
     fn move_epoch(&mut self, index: usize, cut: bool) {
         let epoch = self.pools[index].epoch + 1;
         self.pools[index].epoch = epoch;
-        let mut named: Vec<_> = self.call(index, |pool, now, out| {
-            pool.move_epoch(epoch, now, out).collect()
-        });
+        let mut named: Vec<_> = self.call(index, |pool, now, out| pool.move_epoch(epoch, now, out).collect());
         let mut lent: Vec<_> = self.pools[index].lent.iter().map(Lent::id).collect();
         named.sort();
         lent.sort();
@@ -261,11 +227,7 @@ impl World {
             0 => self.drain(index),
             1 => {
                 let limit = 1 + word.choose(5) as u32;
-                let scope = [
-                    Scope::Database(ScopeId(0)),
-                    Scope::User(ScopeId(0)),
-                    Scope::Process,
-                ];
+                let scope = [Scope::Database(ScopeId(0)), Scope::User(ScopeId(0)), Scope::Process];
                 self.budget.set_limit(scope[word.choose(3)], Some(limit));
             }
             _ => {
@@ -282,9 +244,7 @@ impl World {
         let owned = &mut self.pools[index];
         owned.drained = true;
         owned.refuse_all();
-        self.call(index, |pool, now, out| {
-            pool.drain(Refused::DatabaseRemoved, now, out)
-        });
+        self.call(index, |pool, now, out| pool.drain(Refused::DatabaseRemoved, now, out));
         let now = self.now;
         let owned = &mut self.pools[index];
         if owned.pool.is_drained() && owned.refused.is_empty() {
