@@ -252,7 +252,7 @@ settings! {
     user: String = String::new(), restart().null();
     /// More log: 1 = DEBUG, 2 = NOISE.
     verbose: u32 = 0, reload().null();
-    /// Threads that serve clients. 0 = one per core.
+    /// Threads that relay. 0 = one for every two cores, of which the kernel needs the other.
     workers: u32 = 0, restart().range(0, 1024);
 }
 

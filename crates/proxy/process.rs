@@ -61,11 +61,11 @@ impl Process {
     /// When the system gives no threads or event queues.
     pub fn run(self, reloaded: fn(&Config), ready: impl FnOnce()) -> io::Result<()> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let or_cores = |count: u32| if count == 0 { cores } else { count as usize };
+        let or_else = |count: u32, otherwise: usize| if count == 0 { otherwise } else { count as usize };
         let global = &self.config.global;
-        let workers = Workers::start(or_cores(global.workers))?;
+        let workers = Workers::start(or_else(global.workers, (cores / 2).max(1)))?;
         let front = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(or_cores(global.login_threads))
+            .worker_threads(or_else(global.login_threads, cores))
             .thread_name("front-door")
             .enable_all()
             .build()?;
