@@ -173,7 +173,7 @@ settings! {
     /// File used instead of /etc/resolv.conf.
     resolv_conf: String = String::new(), restart().only(&[""], NO_DNS);
     /// Reads from one connection before others get their turn. 0 = no limit.
-    sbuf_loopcnt: u32 = 5, reload();
+    sbuf_loopcnt: u32 = 5, reload().inert("the runtime shares out the time");
     /// Iterations of SCRAM keys derived from plain passwords (RFC 7677 asks for 4096 at least).
     scram_iterations: u32 = 4096, reload().range(1, i32::MAX as u32);
     /// A server idle for longer than this is checked before it is used. 0 = always.
@@ -183,7 +183,7 @@ settings! {
     /// Connecting to a server, with its login, must be over by then.
     server_connect_timeout: Timeout = after(15), reload();
     /// In session mode close servers that must go at the end of the transaction, with their clients.
-    server_fast_close: bool = false, reload();
+    server_fast_close: bool = false, reload().only(&["0"], "closing servers under a session is not available in this version");
     /// Close servers that have been idle for so long, down to min_pool_size.
     server_idle_timeout: Timeout = after(600), reload();
     /// Close servers that are older than this when they come back. 0 = use each only once.
@@ -217,7 +217,7 @@ settings! {
     /// Users who may use SHOW in the console.
     stats_users: Vec<String> = Vec::new(), reload();
     /// SUSPEND drops connections that could not be flushed by then.
-    suspend_timeout: Timeout = after(10), reload();
+    suspend_timeout: Timeout = after(10), reload().inert("SUSPEND is not available in this version");
     /// Log to syslog.
     syslog: bool = false, reload().only(&["0"], NO_SYSLOG);
     /// Syslog's facility.

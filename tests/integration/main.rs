@@ -16,6 +16,7 @@ mod opening;
 mod parameters;
 mod pause;
 mod pools;
+mod prepared;
 mod reload;
 mod server_trouble;
 mod shutdown;
