@@ -17,6 +17,7 @@ pub mod housekeeping;
 pub mod keeper;
 pub mod link;
 pub mod metrics;
+pub mod pool_table;
 pub mod pools;
 pub mod process;
 pub mod random;

@@ -35,6 +35,9 @@ thread_local! {
     static COMMANDS: Cell<Commands> = const { Cell::new(Commands::new()) };
 }
 
+/// Database and user.
+pub type PoolKey = (Arc<str>, Arc<str>);
+
 /// The number of a configuration, and the rules it has for each user.
 type RulesOfGeneration = (u64, HashMap<Arc<str>, Arc<Rules>>);
 
@@ -133,6 +136,33 @@ impl Drop for Queued<'_> {
 }
 
 impl SharedPool {
+    /// A pool with no servers yet.
+    pub(crate) fn new(
+        services: &Arc<Services>,
+        (database, user): &PoolKey,
+        scopes: (ScopeId, ScopeId),
+        (target, settings, credentials): (Target, pool::Settings, Credentials),
+    ) -> Self {
+        Self {
+            database: database.clone(),
+            user: user.clone(),
+            target: ArcSwap::from_pointee(target),
+            credentials: Mutex::new(credentials),
+            scopes,
+            inner: Mutex::new(Inner { core: Core::new(settings, Instant::now()), stats: Stats::default() }),
+            greeting: Mutex::default(),
+            greeted: Notify::new(),
+            failure: Mutex::default(),
+            noisy: Mutex::default(),
+            catalog: Mutex::default(),
+            rules: Mutex::default(),
+            review_at: AtomicU64::new(u64::MAX),
+            outdated: AtomicU64::new(0),
+            bell: Notify::new(),
+            services: Arc::downgrade(services),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
     }
@@ -462,98 +492,5 @@ impl std::task::Wake for Watch {
         if let Some(pool) = self.pool.upgrade() {
             pool.note_noise(self.id);
         }
-    }
-}
-
-/// Database and user.
-type PoolKey = (Arc<str>, Arc<str>);
-
-/// All pools, by database and user.
-#[derive(Debug, Default)]
-pub struct PoolTable {
-    pools: Mutex<HashMap<PoolKey, Arc<SharedPool>>>,
-    scopes: Mutex<HashMap<(bool, Arc<str>), ScopeId>>,
-}
-
-impl PoolTable {
-    /// All pools, by database and user in alphabetical order.
-    pub fn all(&self) -> Vec<Arc<SharedPool>> {
-        let mut all: Vec<_> = lock(&self.pools).values().cloned().collect();
-        all.sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
-        all
-    }
-
-    /// The pools of a database.
-    pub fn of_database(&self, name: &str) -> Vec<Arc<SharedPool>> {
-        let mut all = self.all();
-        all.retain(|pool| &*pool.database == name);
-        all
-    }
-
-    /// The pool, if it exists.
-    pub fn get(&self, database: &Arc<str>, user: &Arc<str>) -> Option<Arc<SharedPool>> {
-        lock(&self.pools).get(&(database.clone(), user.clone())).cloned()
-    }
-
-    /// The pool; it is made, and its keeper started, if it does not exist yet.
-    pub fn get_or_make(
-        &self,
-        services: &Arc<Services>,
-        database: &Arc<str>,
-        user: &Arc<str>,
-        make: impl FnOnce() -> (Target, pool::Settings, Credentials),
-    ) -> Arc<SharedPool> {
-        let mut pools = lock(&self.pools);
-        let key = (database.clone(), user.clone());
-        if let Some(pool) = pools.get(&key) {
-            return pool.clone();
-        }
-        let (target, settings, credentials) = make();
-        let pool = Arc::new(SharedPool {
-            database: database.clone(),
-            user: user.clone(),
-            target: ArcSwap::from_pointee(target),
-            credentials: Mutex::new(credentials),
-            scopes: (self.scope(false, database), self.scope(true, user)),
-            inner: Mutex::new(Inner { core: Core::new(settings, Instant::now()), stats: Stats::default() }),
-            greeting: Mutex::default(),
-            greeted: Notify::new(),
-            failure: Mutex::default(),
-            noisy: Mutex::default(),
-            catalog: Mutex::default(),
-            rules: Mutex::default(),
-            review_at: AtomicU64::new(u64::MAX),
-            outdated: AtomicU64::new(0),
-            bell: Notify::new(),
-            services: Arc::downgrade(services),
-        });
-        pools.insert(key, pool.clone());
-        drop(pools);
-        crate::keeper::start(services, &pool);
-        pool
-    }
-
-    /// Forgets a pool; its keeper ends when its last server has.
-    pub fn remove(&self, pool: &Arc<SharedPool>) {
-        lock(&self.pools).retain(|_, known| !Arc::ptr_eq(known, pool));
-    }
-
-    /// Forgets a pool if nobody uses it: only this table, its keeper and the caller have it. True if that was so.
-    ///
-    /// Clients, openings and closings each have it while they need it, and get it only here.
-    pub fn remove_unused(&self, pool: &Arc<SharedPool>) -> bool {
-        let mut pools = lock(&self.pools);
-        let unused = pool.is_unused() && pool.counts().lent == 0;
-        if unused {
-            pools.retain(|_, known| !Arc::ptr_eq(known, pool));
-        }
-        unused
-    }
-
-    /// The number of a database (`false`) or user (`true`) in the budget.
-    pub fn scope(&self, is_user: bool, name: &Arc<str>) -> ScopeId {
-        let mut scopes = lock(&self.scopes);
-        let next = ScopeId(scopes.len() as u32);
-        *scopes.entry((is_user, name.clone())).or_insert(next)
     }
 }

@@ -76,9 +76,10 @@ impl Process {
         for listener in tcp {
             front.spawn(report("listener", accept::tcp(services.clone(), listener)));
         }
-        if let Some(socket) = unix {
-            let services = services.clone();
-            front.spawn(async move { report("unix socket", accept::unix(services, &socket)).await });
+        // The socket itself stays here, so that it is removed before the process ends.
+        if let Some(socket) = &unix {
+            let listener = socket.listener.try_clone()?;
+            front.spawn(report("unix socket", accept::unix(services.clone(), listener, socket.port)));
         }
         house.block_on(async {
             if let Some(listener) = self.metrics {

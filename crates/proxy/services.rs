@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::dns::Dns;
 use crate::errors_seen::ErrorCounts;
 use crate::front::auth::Authenticator;
-use crate::pools::PoolTable;
+use crate::pool_table::PoolTable;
 use crate::registry::{Clients, Servers};
 use crate::state::State;
 use crate::worker::Workers;

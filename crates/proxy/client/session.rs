@@ -12,7 +12,7 @@ use protocol::backend::TxStatus;
 use protocol::messages::{self, Severity};
 use protocol::params::Params;
 use protocol::statements::ClientStatements;
-use protocol::{Header, sqlstate};
+use protocol::{AtRest, Header, sqlstate};
 use tracing::{info, warn};
 
 use super::handle::{ClientHandle, Doing};
@@ -204,6 +204,7 @@ impl Client {
 
     /// One transaction, or as many as the client has sent at once. In session mode the server is kept.
     async fn transaction(&mut self, desk: &mut LentDesk, held: Option<Lease>) -> Result<Option<Lease>, Farewell> {
+        let was_held = held.is_some();
         let lease = match held {
             Some(lease) => lease,
             None => match self.get_server(desk).await {
@@ -215,7 +216,7 @@ impl Client {
                 Err(error) => return Err(error.into()),
             },
         };
-        self.converse(desk, lease).await
+        self.converse(desk, lease, was_held).await
     }
 
     async fn get_server(&mut self, desk: &mut LentDesk) -> Result<Lease, ClientError> {
@@ -257,9 +258,13 @@ impl Client {
     }
 
     /// Lets client and server talk until the server is at rest, and returns it.
-    async fn converse(&mut self, desk: &mut LentDesk, mut lease: Lease) -> Result<Option<Lease>, Farewell> {
-        let now = Micros::now();
-        let mut clock = XactClock { xact: now, query: None };
+    async fn converse(
+        &mut self,
+        desk: &mut LentDesk,
+        mut lease: Lease,
+        was_held: bool,
+    ) -> Result<Option<Lease>, Farewell> {
+        let mut clock = XactClock { xact: Micros::now(), query: None };
         let end = {
             let mut relay = Relay {
                 socket: &self.socket,
@@ -276,22 +281,7 @@ impl Client {
             poll_fn(|cx| relay.poll(cx)).await
         };
         match end {
-            End::AtRest(proof) if self.rules.mode == PoolMode::Session => {
-                let _ = proof;
-                self.pool.add_usage(Some(&desk.usage));
-                desk.next_conversation();
-                Ok(Some(lease))
-            }
-            End::AtRest(proof) => {
-                self.presence.handle.set_server(0);
-                if self.rules.reset_always {
-                    reclaim::reset(self.link(), self.pool.clone(), lease, proof, &desk.usage);
-                } else {
-                    self.pool.check_in(lease, proof, self.worker, &desk.usage);
-                }
-                desk.next_conversation();
-                Ok(None)
-            }
+            End::AtRest(proof) => Ok(self.rest(desk, lease, proof, was_held)),
             End::Spent => {
                 self.presence.handle.set_server(0);
                 self.pool.add_usage(Some(&desk.usage));
@@ -317,6 +307,26 @@ impl Client {
                 Err(Farewell::Silent("server conn crashed?"))
             }
         }
+    }
+
+    /// Keeps the server for the session, or returns it.
+    fn rest(&self, desk: &mut LentDesk, lease: Lease, proof: AtRest, was_held: bool) -> Option<Lease> {
+        let keeps = self.rules.mode == PoolMode::Session;
+        let kept = if keeps {
+            self.pool.add_usage(Some(&desk.usage));
+            Some(lease)
+        } else {
+            self.presence.handle.set_server(0);
+            // A reload may have ended session mode under a session, whose traces are still there.
+            if self.rules.reset_always || was_held {
+                reclaim::reset(self.link(), self.pool.clone(), lease, proof, &desk.usage);
+            } else {
+                self.pool.check_in(lease, proof, self.worker, &desk.usage);
+            }
+            None
+        };
+        desk.next_conversation();
+        kept
     }
 
     /// The client goes, and leaves a server that may be busy.

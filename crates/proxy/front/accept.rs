@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use nix::sys::socket::sockopt::SetStruct;
 use tokio::net;
 use tracing::{info, warn};
 
-use super::listen::UnixSocket;
 use super::login::{self, Peer};
 use crate::address::Address;
 use crate::clock::Micros;
@@ -62,12 +62,12 @@ pub async fn tcp(services: Arc<Services>, listener: TcpListener) -> io::Result<(
 ///
 /// # Errors
 /// When the runtime cannot take the listener.
-pub async fn unix(services: Arc<Services>, socket: &UnixSocket) -> io::Result<()> {
-    let listener = net::UnixListener::from_std(socket.listener.try_clone()?)?;
+pub async fn unix(services: Arc<Services>, listener: UnixListener, port: u16) -> io::Result<()> {
+    let listener = net::UnixListener::from_std(listener)?;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if let Err(error) = unix_peer(&services, stream, socket.port) {
+                if let Err(error) = unix_peer(&services, stream, port) {
                     info!("a connection was lost at once: {error}");
                 }
             }
