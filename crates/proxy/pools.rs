@@ -90,6 +90,7 @@ pub struct Greeting {
 #[must_use]
 pub struct Lease {
     lent: Option<Lent<Box<Server>>>,
+    lent_at: Micros,
     pool: Weak<SharedPool>,
 }
 
@@ -97,6 +98,11 @@ impl Lease {
     /// The server.
     pub fn server(&mut self) -> &mut Server {
         &mut self.lent.as_mut().expect("only check_in and drop take the server").server
+    }
+
+    /// When it was lent.
+    pub fn lent_at(&self) -> Micros {
+        self.lent_at
     }
 
     /// Its name within the pool.
@@ -234,11 +240,11 @@ impl SharedPool {
         usage.totals.wait_time += now.since(began);
         lent.server.info.lend(client.id, now);
         client.set_server(lent.server.info.id);
-        Ok(self.lease(lent))
+        Ok(self.lease(lent, now))
     }
 
-    fn lease(self: &Arc<Self>, lent: Lent<Box<Server>>) -> Lease {
-        Lease { lent: Some(lent), pool: Arc::downgrade(self) }
+    fn lease(self: &Arc<Self>, lent: Lent<Box<Server>>, lent_at: Micros) -> Lease {
+        Lease { lent: Some(lent), lent_at, pool: Arc::downgrade(self) }
     }
 
     /// Returns a server that is at rest. If it is wanted for a cancel still, it comes back when that has ended.
@@ -353,7 +359,7 @@ impl SharedPool {
             let id = lock(&self.noisy).pop()?;
             let taken = self.lock().core.take_idle(id);
             if let Some(lent) = taken {
-                return Some(self.lease(lent));
+                return Some(self.lease(lent, Micros::now()));
             }
         }
     }
@@ -398,7 +404,7 @@ impl SharedPool {
             });
             tokio::select! {
                 () = greeted => {}
-                lent = first => self.put_back_unused(self.lease(lent?)),
+                lent = first => self.put_back_unused(self.lease(lent?, Micros::now())),
             }
         }
     }

@@ -56,6 +56,8 @@ pub struct XactClock {
     pub xact: Micros,
     /// When the query began that is being answered; none while the client is silent.
     pub query: Option<Micros>,
+    /// The transaction began just now, with its first query.
+    pub is_new: bool,
 }
 
 /// How a conversation ended.
@@ -198,7 +200,8 @@ impl Relay<'_> {
     }
 
     fn query_begins(&mut self) {
-        let now = Micros::now();
+        let is_new = std::mem::take(&mut self.clock.is_new);
+        let now = if is_new { self.clock.xact } else { Micros::now() };
         self.clock.query = Some(now);
         self.handle.set_requested_at(now);
         self.handle.set_doing(Doing::Query, self.rules.deadline(Doing::Query, now, Some(self.clock.xact)));

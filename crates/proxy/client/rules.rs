@@ -96,6 +96,12 @@ impl Rules {
         earlier(limit.map(|limit| since.after(limit)), transaction)
     }
 
+    /// Until when a client may be silent outside a transaction. Reads the clock only where there is a limit.
+    pub fn idle_deadline(&self, doing: Doing) -> Option<Micros> {
+        let limit = self.client_idle.filter(|_| doing == Doing::Idle)?;
+        Some(Micros::now().after(limit))
+    }
+
     /// What a client hears whose time is up.
     pub fn verdict(&self, doing: Doing, now: Micros, xact: Option<Micros>) -> ClientError {
         let xact_is_late = xact.is_some_and(|began| self.transaction.is_some_and(|limit| began.after(limit) <= now));

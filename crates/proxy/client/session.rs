@@ -135,7 +135,7 @@ impl Client {
     /// Waits, owning nothing, until the client or the server it holds has something to say.
     async fn idle(&mut self, mut held: Option<&mut Lease>) -> Result<(), Farewell> {
         let doing = if held.is_some() { Doing::Holding } else { Doing::Idle };
-        self.presence.handle.set_doing(doing, self.rules.deadline(doing, Micros::now(), None));
+        self.presence.handle.set_doing(doing, self.rules.idle_deadline(doing));
         poll_fn(|cx| {
             if let Poll::Ready(error) = self.interrupted(None) {
                 return Poll::Ready(Err(error.into()));
@@ -264,7 +264,9 @@ impl Client {
         mut lease: Lease,
         was_held: bool,
     ) -> Result<Option<Lease>, Farewell> {
-        let mut clock = XactClock { xact: Micros::now(), query: None };
+        // One that was just lent was lent just now.
+        let began = if was_held { Micros::now() } else { lease.lent_at() };
+        let mut clock = XactClock { xact: began, query: None, is_new: !was_held };
         let end = {
             let mut relay = Relay {
                 socket: &self.socket,
