@@ -40,7 +40,7 @@ pub async fn join(
     wishes: Wishes<'_>,
     mut lease: Lease,
     params: &mut Arc<Params>,
-    interrupted: impl FnMut(&mut Context<'_>) -> Poll<ClientError>,
+    mut interrupted: impl FnMut(&mut Context<'_>) -> Poll<ClientError>,
 ) -> Result<Option<Lease>, ClientError> {
     if lease.server().is_noisy() {
         lease.close("server sent something unasked");
@@ -56,7 +56,6 @@ pub async fn join(
     }
     // Boxed: rare and large, it must not make every idle client larger.
     let mut work = Box::pin(prepare(wishes, lease, params, is_due));
-    let mut interrupted = interrupted;
     poll_fn(|cx| match interrupted(cx) {
         Poll::Ready(error) => Poll::Ready(Err(error)),
         Poll::Pending => work.as_mut().poll(cx),

@@ -4,11 +4,15 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::unix::AsyncFd;
+
+/// How long a peer that must go may take to read what is left for it.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A non-blocking stream socket, registered with the runtime of the thread that made it.
 #[derive(Debug)]
@@ -128,19 +132,19 @@ impl Socket {
         poll_fn(|cx| self.poll_recv(cx, buffer)).await
     }
 
-    /// Sends last words, and waits until the peer has closed: closing on bytes that nobody has read would reset the
-    /// connection, and the words be lost. The caller limits the time.
-    ///
-    /// # Errors
-    /// What the socket says.
-    pub async fn part_with(&self, words: &[u8]) -> io::Result<()> {
-        self.send_all(words).await?;
-        self.shutdown();
-        let mut rest = Vec::with_capacity(4096);
-        while self.recv(&mut rest).await? > 0 {
-            rest.clear();
-        }
-        Ok(())
+    /// Sends last words, and waits until the peer has closed, both within [`LAST_WORDS`]: closing on bytes that nobody
+    /// has read would reset the connection, and the words be lost. Who does not listen has had its chance.
+    pub async fn part_with(&self, words: &[u8]) {
+        let _ = tokio::time::timeout(LAST_WORDS, async {
+            self.send_all(words).await?;
+            self.shutdown();
+            let mut rest = Vec::with_capacity(4096);
+            while self.recv(&mut rest).await? > 0 {
+                rest.clear();
+            }
+            io::Result::Ok(())
+        })
+        .await;
     }
 
     /// Tells the peer that nothing more will come, as far as it still listens.

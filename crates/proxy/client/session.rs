@@ -25,15 +25,13 @@ use crate::flow::LentDesk;
 use crate::link;
 use crate::pools::{Lease, SharedPool};
 use crate::services::Services;
-use crate::socket::Socket;
+use crate::socket::{LAST_WORDS, Socket};
 use crate::worker::Presence;
 
 /// Dead servers after which the next one is not tried at once.
 const FREE_ATTEMPTS: u32 = 3;
 /// The first pause between attempts.
 const RETRY: Duration = Duration::from_millis(50);
-/// How long a client that must go may take to read what is left for it.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A logged-in client, in the hands of its worker.
 #[derive(Debug)]
@@ -313,8 +311,7 @@ impl Client {
 
     /// Keeps the server for the session, or returns it.
     fn rest(&self, desk: &mut LentDesk, lease: Lease, proof: AtRest, was_held: bool) -> Option<Lease> {
-        let keeps = self.rules.mode == PoolMode::Session;
-        let kept = if keeps {
+        let kept = if self.rules.mode == PoolMode::Session {
             self.pool.add_usage(Some(&desk.usage));
             Some(lease)
         } else {
@@ -346,8 +343,7 @@ impl Client {
             }
             let sent = desk.down.poll_send(cx, &self.socket);
             if sent.is_pending() && !std::mem::replace(&mut is_slow, true) {
-                let deadline = self.rules.deadline(Doing::Idle, Micros::now(), None);
-                self.handle().set_doing(Doing::Idle, deadline);
+                self.handle().set_doing(Doing::Idle, self.rules.idle_deadline(Doing::Idle));
             }
             sent.map_err(|_| Farewell::Silent("client unexpected eof"))
         })
@@ -392,7 +388,7 @@ impl Client {
                     warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "pooler error: {error}");
                 }
                 // Who does not read has had its chance.
-                let _ = tokio::time::timeout(LAST_WORDS, self.socket.part_with(&error.to_message())).await;
+                self.socket.part_with(&error.to_message()).await;
                 error.to_string()
             }
         };

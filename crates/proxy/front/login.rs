@@ -27,9 +27,6 @@ use crate::state::Shutdown;
 use crate::wire::{Wire, WireError};
 use crate::worker::{Parked, Presence};
 
-/// How long a refused peer may take to hear why.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
-
 /// Somebody who has connected.
 #[derive(Debug)]
 pub struct Peer {
@@ -127,7 +124,7 @@ async fn refuse(services: &Services, wire: &Wire, peer: &Address, error: &Client
     if services.config.load().global.log_pooler_errors {
         warn!(peer = %peer, "pooler error: {error}");
     }
-    let _ = tokio::time::timeout(LAST_WORDS, wire.socket.part_with(&error.to_message())).await;
+    wire.socket.part_with(&error.to_message()).await;
 }
 
 struct Login {
