@@ -1,9 +1,12 @@
 //! Whether the settings fit together.
 
+mod logins;
+mod tls;
+
 use crate::document::Notes;
 use crate::inherit::{CONSOLE_NAMES, MAX_NAME, PoolSettings};
 use crate::settle::Places;
-use crate::{AuthType, Config, Database, Secret};
+use crate::{Config, Database};
 
 /// Judges a configuration whose values are each fine by themselves.
 pub(crate) fn check(config: &Config, places: &Places, notes: &mut Notes) {
@@ -12,6 +15,7 @@ pub(crate) fn check(config: &Config, places: &Places, notes: &mut Notes) {
     check.buffers();
     check.everywhere();
     check.databases();
+    check.tls();
     check.logins();
 }
 
@@ -144,41 +148,6 @@ impl Check<'_> {
             self.error(table, key, message);
         }
     }
-
-    fn logins(&mut self) {
-        let global = &self.config.global;
-        let secrets = || self.config.userlist.values();
-        match global.auth_type {
-            AuthType::Any => self.forced_users(),
-            AuthType::Trust | AuthType::Plain | AuthType::Md5 | AuthType::ScramSha256
-                if global.auth_file.is_empty() && self.config.users.is_empty() =>
-            {
-                let message = format!("auth_type {} knows no user: auth_file is not set", global.auth_type);
-                self.warn("", "auth_type", message);
-            }
-            AuthType::ScramSha256 if secrets().any(|secret| matches!(secret, Secret::Md5(_))) => {
-                let count = secrets().filter(|secret| matches!(secret, Secret::Md5(_))).count();
-                let message =
-                    format!("auth_type scram-sha-256: {count} users of auth_file have md5 secrets and cannot log in");
-                self.warn("", "auth_type", message);
-            }
-            AuthType::Trust
-            | AuthType::Plain
-            | AuthType::Md5
-            | AuthType::Cert
-            | AuthType::Hba
-            | AuthType::ScramSha256 => {}
-        }
-    }
-
-    fn forced_users(&mut self) {
-        for (name, database) in &self.config.databases {
-            if database.user.is_none() {
-                let table = format!("databases.{name}");
-                self.warn(&table, "user", format!("{table}: auth_type any needs user, or every login fails"));
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -235,8 +204,6 @@ mod tests {
     fn what_is_unlikely_to_be_meant_is_a_warning() {
         for (text, expected) in [
             ("", "there are no databases"),
-            ("", "auth_file is not set"),
-            ("auth_type = 'any'\n[databases.a]", "auth_type any needs user"),
             ("reserve_pool_size = 5\nreserve_pool_timeout = 0", "is never used"),
             ("[databases.a]\npassword = 'x'", "not used without user"),
             ("[databases.a]\nmax_db_connections = 5\nmin_pool_size = 10", "can never be reached"),

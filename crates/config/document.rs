@@ -71,6 +71,23 @@ fn keep(problems: &mut Vec<Problem>, place: &Place, message: String) {
     }
 }
 
+/// The text of the file that a setting names; `None` if it names none, or one that cannot be read.
+///
+/// `named_at` is where it is named: that is where a file that is not there is reported.
+pub(crate) fn named_text(what: &str, path: &Path, named_at: &Place, notes: &mut Notes) -> Option<String> {
+    if path.as_os_str().is_empty() {
+        return None;
+    }
+    match text_of(path) {
+        Ok(text) => return Some(text),
+        Err(problem) if problem.line == 1 => {
+            notes.error(named_at, format!("{what}: {} {}", path.display(), problem.message));
+        }
+        Err(problem) => notes.errors.push(problem),
+    }
+    None
+}
+
 /// The text of a file.
 ///
 /// # Errors

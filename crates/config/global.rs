@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use crate::table::{Key, reload, restart, settings};
 use crate::value::{FileMode, Limit, Timeout, Value};
-use crate::words::{AuthType, LogFormat, PoolMode, SslMode};
+use crate::words::{AuthType, ChannelBinding, LogFormat, PoolMode, SslMode, SslNegotiation};
 
-const NO_AUTH_QUERY: &str = "looking up users with auth_query is not available in this version";
-const NO_CLIENT_TLS: &str = "TLS to clients is not available in this version";
+const NO_DHE: &str = "the TLS library has no finite-field Diffie-Hellman";
 const NO_DNS: &str = "names are resolved by the operating system";
-const NO_HBA: &str = "HBA rules are not available in this version";
 const NO_PEERS: &str = "peering is not available in this version";
-const NO_SERVER_TLS: &str = "TLS to servers is not available in this version";
 const NO_SYSLOG: &str = "syslog is not available in this version; log to stderr or logfile";
 
 /// The password lookup PgBouncer ships with.
@@ -37,23 +34,30 @@ settings! {
     admin_users: Vec<String> = Vec::new(), reload();
     /// Append the client's address to its application_name.
     application_name_add_host: bool = false, reload();
-    /// Database in which auth_query runs.
-    auth_dbname: String = String::new(), reload().null().inert(NO_AUTH_QUERY);
+    /// Database in which auth_query runs. Empty = the one the client asks for.
+    auth_dbname: String = String::new(), reload().null();
+    /// Longest time the answer to a failed login is held back; grows with the failures from one address. 0 = never.
+    auth_failure_delay: Timeout = after(2), reload();
     /// File of users and their secrets.
     auth_file: String = String::new(), reload().null();
-    /// Rules for auth_type hba.
-    auth_hba_file: String = String::new(), reload().only(&[""], NO_HBA);
-    /// User name maps for auth_type hba.
-    auth_ident_file: String = String::new(), reload().null().only(&[""], NO_HBA);
+    /// Rules for auth_type hba, in the format of pg_hba.conf.
+    auth_hba_file: String = String::new(), reload();
+    /// User name maps for auth_type hba, in the format of pg_ident.conf.
+    auth_ident_file: String = String::new(), reload().null();
     /// LDAP options for auth_type ldap.
     auth_ldap_options: String = String::new(), reload().null().only(&[""], "LDAP is not available in this version");
     /// Query that finds the secret of a user who is not in auth_file.
-    auth_query: String = AUTH_QUERY.to_string(), reload().only(&[AUTH_QUERY], NO_AUTH_QUERY);
-    /// How clients prove who they are: any, trust, plain, md5 or scram-sha-256.
-    auth_type: AuthType = AuthType::Md5, reload().only(
-        &["any", "trust", "plain", "md5", "scram-sha-256"], "certificates and HBA rules are not available in this version");
-    /// User who runs auth_query.
-    auth_user: String = String::new(), reload().null().only(&[""], NO_AUTH_QUERY);
+    auth_query: String = AUTH_QUERY.to_string(), reload();
+    /// How long it is believed that auth_query did not find a user. 0 = ask at each login.
+    auth_query_negative_ttl: Duration = seconds(0), reload();
+    /// How long over its auth_query_ttl an answer may be used while the server cannot be asked.
+    auth_query_stale_ttl: Duration = seconds(300), reload();
+    /// How long what auth_query found is believed. 0 = ask at each login.
+    auth_query_ttl: Duration = seconds(0), reload();
+    /// How clients prove who they are: any, trust, plain, md5, cert, hba or scram-sha-256.
+    auth_type: AuthType = AuthType::Md5, reload();
+    /// User who runs auth_query. Empty = it is not run.
+    auth_user: String = String::new(), reload().null();
     /// Forget a database made from "*" when it was unused for so long.
     autodb_idle_timeout: Timeout = after(3600), reload();
     /// Drop a cancel request that could not be delivered for so long.
@@ -63,23 +67,23 @@ settings! {
     /// A login, and the wait of a new client for its first server, must be over by then.
     client_login_timeout: Timeout = after(60), reload();
     /// TLS 1.3 cipher suites offered to clients.
-    client_tls13_ciphers: String = String::new(), reload().null().inert(NO_CLIENT_TLS);
+    client_tls13_ciphers: String = String::new(), reload().null();
     /// Authority that signs client certificates.
-    client_tls_ca_file: String = String::new(), reload().inert(NO_CLIENT_TLS);
+    client_tls_ca_file: String = String::new(), reload();
     /// Certificate shown to clients.
-    client_tls_cert_file: String = String::new(), reload().inert(NO_CLIENT_TLS);
+    client_tls_cert_file: String = String::new(), reload();
     /// TLS ciphers offered to clients.
-    client_tls_ciphers: String = "default".to_string(), reload().inert(NO_CLIENT_TLS);
+    client_tls_ciphers: String = "default".to_string(), reload();
     /// Diffie-Hellman parameters for clients.
-    client_tls_dheparams: String = "auto".to_string(), reload().inert(NO_CLIENT_TLS);
+    client_tls_dheparams: String = "auto".to_string(), reload().inert(NO_DHE);
     /// Elliptic curve for clients.
-    client_tls_ecdhcurve: String = "auto".to_string(), reload().inert(NO_CLIENT_TLS);
+    client_tls_ecdhcurve: String = "auto".to_string(), reload();
     /// Private key of client_tls_cert_file.
-    client_tls_key_file: String = String::new(), reload().inert(NO_CLIENT_TLS);
+    client_tls_key_file: String = String::new(), reload();
     /// TLS versions offered to clients.
-    client_tls_protocols: String = "secure".to_string(), reload().inert(NO_CLIENT_TLS);
+    client_tls_protocols: String = "secure".to_string(), reload();
     /// Whether clients may or must use TLS.
-    client_tls_sslmode: SslMode = SslMode::Disable, reload().only(&["disable"], NO_CLIENT_TLS);
+    client_tls_sslmode: SslMode = SslMode::Disable, reload();
     /// File that RELOAD reads instead of the one named on the command line.
     conffile: String = String::new(), reload().null();
     /// Server connections per pool, that is per pair of database and user. 0 = unlimited.
@@ -138,6 +142,8 @@ settings! {
     max_prepared_statements: u32 = 200, reload();
     /// Connections that may be in the middle of their login at once.
     max_unauthenticated_conn: u32 = 1000, reload().range(1, i32::MAX as u32);
+    /// Connections from one address that may be in the middle of their login at once. 0 = unlimited.
+    max_unauthenticated_conn_per_address: Limit = None, reload();
     /// Clients per user. 0 = unlimited.
     max_user_client_connections: Limit = None, reload();
     /// Server connections per user, over all databases. 0 = unlimited.
@@ -176,6 +182,8 @@ settings! {
     sbuf_loopcnt: u32 = 5, reload().inert("the runtime shares out the time");
     /// Iterations of SCRAM keys derived from plain passwords (RFC 7677 asks for 4096 at least).
     scram_iterations: u32 = 4096, reload().range(1, i32::MAX as u32);
+    /// Whether SCRAM logins to servers are bound to the TLS connection: disable, prefer or require.
+    server_channel_binding: ChannelBinding = ChannelBinding::Prefer, reload();
     /// A server idle for longer than this is checked before it is used. 0 = always.
     server_check_delay: Duration = seconds(30), reload();
     /// The check. `<empty>` = an empty query, nothing at all = no check.
@@ -197,19 +205,21 @@ settings! {
     /// Use the server that has been idle longest, instead of the one used last.
     server_round_robin: bool = false, reload();
     /// TLS 1.3 cipher suites offered to servers.
-    server_tls13_ciphers: String = String::new(), reload().null().inert(NO_SERVER_TLS);
+    server_tls13_ciphers: String = String::new(), reload().null();
     /// Authority that signs server certificates.
-    server_tls_ca_file: String = String::new(), reload().inert(NO_SERVER_TLS);
+    server_tls_ca_file: String = String::new(), reload();
     /// Certificate shown to servers.
-    server_tls_cert_file: String = String::new(), reload().inert(NO_SERVER_TLS);
+    server_tls_cert_file: String = String::new(), reload();
     /// TLS ciphers offered to servers.
-    server_tls_ciphers: String = "default".to_string(), reload().inert(NO_SERVER_TLS);
+    server_tls_ciphers: String = "default".to_string(), reload();
     /// Private key of server_tls_cert_file.
-    server_tls_key_file: String = String::new(), reload().inert(NO_SERVER_TLS);
+    server_tls_key_file: String = String::new(), reload();
     /// TLS versions offered to servers.
-    server_tls_protocols: String = "secure".to_string(), reload().inert(NO_SERVER_TLS);
+    server_tls_protocols: String = "secure".to_string(), reload();
     /// Whether servers are asked for TLS.
-    server_tls_sslmode: SslMode = SslMode::Prefer, reload().only(&["disable", "allow", "prefer"], NO_SERVER_TLS);
+    server_tls_sslmode: SslMode = SslMode::Prefer, reload();
+    /// How TLS to servers begins: postgres = asked for first, direct = at once (PostgreSQL 17).
+    server_tls_sslnegotiation: SslNegotiation = SslNegotiation::Postgres, reload();
     /// Let several processes listen on one port.
     so_reuseport: bool = false, restart().only(&["0"], "sharing a port is not available in this version: one process uses every core");
     /// Seconds between lines of statistics, and the time SHOW STATS averages over.
@@ -238,6 +248,8 @@ settings! {
     tcp_socket_buffer: u32 = 0, reload().range(0, i32::MAX as u32);
     /// Milliseconds until unacknowledged data ends a connection. 0 = the system's default.
     tcp_user_timeout: u32 = 0, reload().range(0, i32::MAX as u32);
+    /// How often certificate, key and authority files are looked at for changes. 0 = only at RELOAD.
+    tls_file_check_period: Timeout = after(10), reload();
     /// Server parameters kept per client, besides those every pooler tracks.
     track_extra_parameters: Vec<String> = vec!["IntervalStyle".to_string()], restart();
     /// Cancel transactions that are open for so long.
@@ -252,6 +264,10 @@ settings! {
     user: String = String::new(), restart().null();
     /// More log: 1 = DEBUG, 2 = NOISE.
     verbose: u32 = 0, reload().null();
+    /// File that remembers which pools to warm up at the next start. Empty = off.
+    warm_start_file: String = String::new(), restart();
+    /// How often warm_start_file is written.
+    warm_start_period: Timeout = after(10), reload();
     /// Threads that relay. 0 = one for every two cores, of which the kernel needs the other.
     workers: u32 = 0, restart().range(0, 1024);
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use crate::global::GLOBAL;
 use crate::print::{Secrets, line};
-use crate::scopes::{DATABASE, Host, USER};
+use crate::scopes::{DATABASE, USER};
 use crate::settle::{Reading, read};
 use crate::table::Key;
 use crate::value::toml_key;
-use crate::{Problem, Problems, SslMode};
+use crate::{Problem, Problems};
 
 /// A configuration in TOML, and what its owner should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ fn keys<T: Default>(out: &mut String, rows: &[Key<T>], owner: &T, was_set: impl 
 }
 
 fn report(reading: Reading) -> Vec<String> {
-    let Reading { config, notes, places, includes } = reading;
+    let Reading { notes, places, includes, .. } = reading;
     let at = |problem: &Problem, what: &str| {
         format!("{}:{}: {what}{}", problem.file.display(), problem.line, problem.message)
     };
@@ -77,11 +77,6 @@ fn report(reading: Reading) -> Vec<String> {
     if !sticky.is_empty() {
         let keys = sticky.join(", ");
         report.push(format!("{keys}: removed from the file, a RELOAD unsets it (PgBouncer kept the old value)"));
-    }
-    let mut hosts = config.databases.values().flat_map(|database| &database.hosts);
-    let over_network = hosts.any(|host| matches!(host, Host::Tcp(_)));
-    if config.global.server_tls_sslmode != SslMode::Disable && over_network {
-        report.push("server_tls_sslmode: this version reaches servers without TLS; PgBouncer used it where the server offered it".into());
     }
     report
 }
@@ -111,23 +106,21 @@ mod tests {
     #[test]
     fn what_is_not_available_is_reported_and_the_new_file_loads() {
         let import = imported(
-            "[databases]\na = host=x auth_user=y\n[peers]\n1 = host=z\n[pgbouncer]\nclient_tls_sslmode = require\n\
-             client_tls_key_file = k.pem\nserver_reset_query = DISCARD ALL ; x\nconffile = c.ini\nverbose = 1\n",
+            "[databases]\na = host=x\n[peers]\n1 = host=z\n[pgbouncer]\nso_reuseport = 1\n\
+             client_tls_dheparams = legacy\nserver_reset_query = DISCARD ALL ; x\nconffile = c.ini\nverbose = 1\n",
         );
         let report = import.report.join("\n");
         for expected in [
-            "left out: client_tls_sslmode",
-            "left out: auth_user",
+            "left out: so_reuseport",
             "left out: peers.1",
-            "client_tls_key_file: has no effect",
+            "client_tls_dheparams: has no effect",
             "part of the value",
             "conffile: left out",
             "PgBouncer kept the old value",
-            "without TLS",
         ] {
             assert!(report.contains(expected), "{expected} not in\n{report}");
         }
-        assert!(import.toml.contains("# not available: client_tls_sslmode = \"require\""));
+        assert!(import.toml.contains("# not available: so_reuseport = true"));
         Config::from_text(Path::new("pooler.toml"), &import.toml)
             .unwrap_or_else(|problems| panic!("{problems}\n{}", import.toml));
     }

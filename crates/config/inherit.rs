@@ -52,6 +52,17 @@ pub struct ClientSettings {
     pub max_db_client_connections: Limit,
 }
 
+/// How a user is looked up who is not in `auth_file`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthLookup<'a> {
+    /// Who asks (`auth_user`).
+    pub user: &'a str,
+    /// The question (`auth_query`); the name of the user who logs in is `$1`.
+    pub query: &'a str,
+    /// The database, by its name in this configuration, where it is asked (`auth_dbname`).
+    pub dbname: &'a str,
+}
+
 impl Config {
     /// The database a client asked for: its own entry, or a copy of `*` under the name asked for.
     ///
@@ -96,6 +107,23 @@ impl Config {
             max_user_client_connections: user.max_user_client_connections.or(global.max_user_client_connections),
             max_db_client_connections: database.max_db_client_connections.or(global.max_db_client_connections),
         }
+    }
+
+    /// How users of this database are looked up; `None` if there is no `auth_user`.
+    ///
+    /// Without `auth_dbname` the client's own database is asked, which the console is not: nobody is looked up for it.
+    pub fn auth_lookup<'a>(&'a self, database: &'a Database) -> Option<AuthLookup<'a>> {
+        let global = &self.global;
+        let decide = |own: &'a Option<String>, global: &'a str| own.as_deref().unwrap_or(global);
+        let user = decide(&database.auth_user, &global.auth_user);
+        let dbname = match decide(&database.auth_dbname, &global.auth_dbname) {
+            "" => &database.name,
+            named => named,
+        };
+        if user.is_empty() || CONSOLE_NAMES.contains(&dbname) {
+            return None;
+        }
+        Some(AuthLookup { user, query: decide(&database.auth_query, &global.auth_query), dbname })
     }
 
     fn query_wait_timeout(&self, database: &Database, user: &User) -> Timeout {
@@ -154,6 +182,33 @@ mod tests {
         assert_eq!(joe.client_idle_timeout, Some(Duration::from_secs(9)));
         assert_eq!(joe.max_db_client_connections, Some(7));
         assert_eq!(config.client_settings(&app, "ann").client_idle_timeout, None);
+    }
+
+    #[test]
+    fn a_lookup_is_settled_per_database_and_asks_the_clients_own_by_default() {
+        let text = "
+            auth_user = 'asker'
+            [databases.app]
+            [databases.own]
+            auth_user = 'other'
+            auth_query = 'select $1, 2'
+            auth_dbname = 'app'
+            [databases.none]
+            auth_user = ''
+        ";
+        let mut config = Config::from_text(std::path::Path::new("x.toml"), text).unwrap().config;
+        let app = config.find_database("app").unwrap();
+        let expected = AuthLookup { user: "asker", query: crate::AUTH_QUERY, dbname: "app" };
+        assert_eq!(config.auth_lookup(&app), Some(expected));
+        let own = config.find_database("own").unwrap();
+        let expected = AuthLookup { user: "other", query: "select $1, 2", dbname: "app" };
+        assert_eq!(config.auth_lookup(&own), Some(expected));
+        assert_eq!(config.auth_lookup(&config.find_database("none").unwrap()), None);
+        let console = Database { name: "pgbouncer".into(), ..Database::default() };
+        assert_eq!(config.auth_lookup(&console), None);
+        config.global.auth_dbname = "app".into();
+        assert_eq!(config.auth_lookup(&console).map(|lookup| lookup.dbname), Some("app"));
+        assert_eq!(Config::default().auth_lookup(&app), None);
     }
 
     #[test]

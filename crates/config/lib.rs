@@ -2,12 +2,16 @@
 //!
 //! [`Config::load`] is the way in. Both dialects become the same document of keys and values with
 //! their places (`ini`, `toml_file`), which `settle` reads through the tables of `global` and
-//! `scopes` and `check` then judges as a whole: every problem is found in one go.
+//! `scopes` and `check` then judges as a whole: every problem is found in one go. `userlist`, `hba`
+//! and `ident` read the files of users and rules that the settings name.
 
 mod check;
 mod connstr;
 mod document;
+mod fields;
 mod global;
+pub mod hba;
+mod ident;
 mod import;
 mod inherit;
 mod ini;
@@ -34,8 +38,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use global::{AUTH_QUERY, Global};
+pub use hba::Hba;
+pub use ident::IdentMaps;
 pub use import::{Import, import};
-pub use inherit::{CONSOLE_NAMES, ClientSettings, PoolSettings};
+pub use inherit::{AuthLookup, CONSOLE_NAMES, ClientSettings, PoolSettings};
 pub use print::Secrets;
 pub use problem::{Problem, Problems};
 pub use reload::{Changes, DatabaseChange};
@@ -44,7 +50,7 @@ pub use secret::Secret;
 pub use show::Row;
 pub use table::{Available, Effect, Setting};
 pub use value::{FileMode, Limit, Timeout};
-pub use words::{AuthType, LoadBalanceHosts, LogFormat, PoolMode, SslMode};
+pub use words::{AuthType, ChannelBinding, LoadBalanceHosts, LogFormat, PoolMode, SslMode, SslNegotiation};
 
 /// Everything the files say, settled. The default is PgBouncer's: no databases, md5, session mode.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,6 +65,10 @@ pub struct Config {
     pub peers: BTreeMap<u16, Peer>,
     /// What `auth_file` says, by user.
     pub userlist: BTreeMap<String, Secret>,
+    /// What `auth_hba_file` says; without rules where none is named.
+    pub hba: Hba,
+    /// What `auth_ident_file` says.
+    pub ident: IdentMaps,
     /// The file this was loaded from; `None` for a configuration made in memory.
     pub path: Option<PathBuf>,
 }
@@ -73,7 +83,7 @@ pub struct Loaded {
 }
 
 impl Config {
-    /// Reads a configuration file and the `auth_file` it names.
+    /// Reads a configuration file and the files of users and rules it names.
     ///
     /// A name ending in `.ini` is read as PgBouncer's dialect, any other as TOML. Relative paths
     /// are relative to the working directory, as PgBouncer's are.

@@ -20,7 +20,7 @@ pub enum Secrets {
 impl Config {
     /// Every setting with its value, then databases, users and peers with what is set there.
     ///
-    /// `auth_file` is named, not repeated.
+    /// `auth_file`, `auth_hba_file` and `auth_ident_file` are named, not repeated.
     pub fn to_toml(&self, secrets: Secrets) -> String {
         let mut out = String::new();
         for row in GLOBAL {

@@ -45,6 +45,14 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+impl Problems {
+    /// What was made, if nothing is wrong with it; else the problems in the order of the files.
+    pub(crate) fn or<T>(mut problems: Vec<Problem>, made: T) -> Result<T, Self> {
+        problems.sort();
+        if problems.is_empty() { Ok(made) } else { Err(Self(problems)) }
+    }
+}
+
 /// A position in a file, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {

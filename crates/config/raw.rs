@@ -69,7 +69,8 @@ impl fmt::Display for Raw {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// A word of a file in quotes, cut where it is long.
+pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{:?}", format!("{}…", &text[..end])),
         None => format!("{text:?}"),

@@ -21,6 +21,8 @@ pub struct Changes {
     pub users_changed: Vec<String>,
     /// Whether auth_file says something else.
     pub userlist_changed: bool,
+    /// Whether auth_hba_file or auth_ident_file says something else.
+    pub rules_changed: bool,
 }
 
 /// A database whose entry changed.
@@ -42,7 +44,11 @@ impl Changes {
 impl Config {
     /// Compares this configuration with the one that is to replace it.
     pub fn diff(&self, next: &Self) -> Changes {
-        let mut changes = Changes { userlist_changed: self.userlist != next.userlist, ..Changes::default() };
+        let mut changes = Changes {
+            userlist_changed: self.userlist != next.userlist,
+            rules_changed: self.hba != next.hba || self.ident != next.ident,
+            ..Changes::default()
+        };
         for row in GLOBAL.iter().filter(|row| !(row.same)(&self.global, &next.global)) {
             match row.rule.effect {
                 Effect::Reload => changes.reload.push(row.name),

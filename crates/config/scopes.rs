@@ -10,8 +10,6 @@ use crate::table::{Inherit, Key, Setting, manual, read_override, reload, scope};
 use crate::value::{Limit, Timeout, Value, quote};
 use crate::words::{LoadBalanceHosts, PoolMode};
 
-const NO_AUTH_QUERY: &str = "looking up users with auth_query is not available in this version";
-
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
@@ -89,11 +87,11 @@ scope! {
         /// Password of that user. Default: the secret in auth_file.
         password: Secret, Absent;
         /// User who runs auth_query.
-        auth_user: String, Absent, reload().only(&[], NO_AUTH_QUERY);
+        auth_user: String, Absent;
         /// Query that finds the secret of a user who is not in auth_file.
-        auth_query: String, Absent, reload().only(&[], NO_AUTH_QUERY);
+        auth_query: String, Absent;
         /// Database in which auth_query runs.
-        auth_dbname: String, Absent, reload().only(&[], NO_AUTH_QUERY);
+        auth_dbname: String, Absent;
         /// Server connections per pool. 0 = unlimited, -1 = default_pool_size.
         pool_size: Limit, Negative;
         /// Server connections kept open per pool.

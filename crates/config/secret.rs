@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use crate::raw::Raw;
 use crate::value::{Value, quote};
 
-/// What is known of a user's password. `Debug` never prints it.
-#[derive(Clone, PartialEq, Eq)]
+/// What is known of a user's password. `Debug` never prints it, and its memory is wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub enum Secret {
     /// The password itself.
     Plain(String),

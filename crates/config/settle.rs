@@ -9,7 +9,7 @@ use crate::problem::Place;
 use crate::raw::Raw;
 use crate::scopes::{DATABASE, PEER, USER};
 use crate::table::{Effect, Key};
-use crate::{Config, Database, Loaded, Peer, Problems, User, check, ini, toml_file, userlist};
+use crate::{Config, Database, Hba, IdentMaps, Loaded, Peer, Problems, User, check, ini, toml_file, userlist};
 
 /// Where each table begins and where each of its keys was set. The settings are the table "".
 #[derive(Default)]
@@ -42,13 +42,8 @@ impl Reading {
     pub fn finish(mut self) -> Result<Loaded, Problems> {
         let mut problems = self.notes.errors;
         problems.append(&mut self.notes.unavailable);
-        problems.sort();
         self.notes.warnings.sort();
-        if problems.is_empty() {
-            Ok(Loaded { config: self.config, warnings: self.notes.warnings })
-        } else {
-            Err(Problems(problems))
-        }
+        Problems::or(problems, Loaded { config: self.config, warnings: self.notes.warnings })
     }
 }
 
@@ -68,16 +63,24 @@ pub(crate) fn read_text(path: &Path, text: &str) -> Reading {
     let ini = path.extension().is_some_and(|ending| ending == "ini");
     let document = if ini { ini::parse(path, text) } else { toml_file::parse(path, text) };
     let mut reading = settle(path, document);
-    if !reading.config.global.auth_file.is_empty() {
-        let file = Path::new(&reading.config.global.auth_file);
-        let named_at = reading.places.of("", "auth_file");
-        reading.config.userlist = userlist::read(file, &named_at, &mut reading.notes);
-    }
+    named_files(&mut reading.config, &reading.places, &mut reading.notes);
     // What could not be read would only cause follow-up complaints.
     if reading.notes.errors.is_empty() {
         check::check(&reading.config, &reading.places, &mut reading.notes);
     }
     reading
+}
+
+/// The settings that name files which belong to the configuration.
+const FILES: [&str; 3] = ["auth_file", "auth_hba_file", "auth_ident_file"];
+
+/// Reads the files of users and rules that the settings name.
+fn named_files(config: &mut Config, places: &Places, notes: &mut Notes) {
+    let global = &config.global;
+    let [users, rules, maps] = FILES.map(|key| places.of("", key));
+    config.userlist = userlist::read(global.auth_file.as_ref(), &users, notes);
+    config.hba = Hba::read(global.auth_hba_file.as_ref(), &rules, notes);
+    config.ident = IdentMaps::read(global.auth_ident_file.as_ref(), &maps, notes);
 }
 
 /// Reads each entry; does not yet ask whether they fit together.
@@ -217,9 +220,14 @@ pub(crate) fn set(config: &Config, key: &str, value: &str) -> Result<Config, Str
     if let Some(message) = row.refusal(&next.global) {
         return Err(message);
     }
-    let mut notes = Notes::default();
-    check::check(&next, &Places::default(), &mut notes);
+    let (places, mut notes) = (Places::default(), Notes::default());
+    if FILES.contains(&row.name) {
+        named_files(&mut next, &places, &mut notes);
+    }
+    check::check(&next, &places, &mut notes);
     match notes.errors.into_iter().next() {
+        // What is wrong in a file is told with its place.
+        Some(problem) if !problem.file.as_os_str().is_empty() => Err(problem.to_string()),
         Some(problem) => Err(problem.message),
         None => Ok(next),
     }

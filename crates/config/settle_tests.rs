@@ -98,25 +98,16 @@ fn text_without_quotes_is_named_as_such_and_causes_no_other_complaint() {
 fn what_is_not_available_is_refused_plainly() {
     for (line, reason) in [
         (
-            "client_tls_sslmode = 'require'",
-            "client_tls_sslmode: TLS to clients is not available in this version; only \"disable\" works",
+            "so_reuseport = true",
+            "so_reuseport: sharing a port is not available in this version: one process uses every core; only \"0\" works",
         ),
-        ("server_tls_sslmode = 'verify-full'", "only disable, allow, prefer work"),
-        ("auth_type = 'hba'", "auth_type: certificates and HBA rules"),
         ("auth_type = 'ldap'", "expected one of any, trust"),
-        ("auth_user = 'a'", "auth_user: looking up users"),
-        ("auth_query = 'select 1'", "only the default works"),
-        ("auth_hba_file = 'f'", "HBA"),
+        ("auth_ldap_options = 'x'", "auth_ldap_options: LDAP is not available in this version; leave it out"),
         ("syslog = 1", "syslog"),
-        ("so_reuseport = true", "so_reuseport"),
         ("peer_id = 1", "peering"),
         ("dns_zone_check_period = 1", "operating system"),
         ("resolv_conf = 'f'", "operating system"),
         ("[peers.1]\nhost = 'x'", "x.toml:1:8: peers.1: peering is not available"),
-        (
-            "[databases.a]\nauth_user = 'x'",
-            "x.toml:2:1: auth_user: looking up users with auth_query is not available in this version; leave it out",
-        ),
     ] {
         let text = bad(line);
         assert!(text.contains(reason), "{line}: {text}");
@@ -134,8 +125,8 @@ fn what_works_and_what_changes_nothing_is_accepted() {
     ] {
         good(line);
     }
-    let loaded = load("client_tls_cert_file = 'x.pem'\n").unwrap();
-    assert!(loaded.warnings.iter().any(|w| w.message.starts_with("client_tls_cert_file: has no effect")));
+    let loaded = load("client_tls_dheparams = 'legacy'\n").unwrap();
+    assert!(loaded.warnings.iter().any(|w| w.message.starts_with("client_tls_dheparams: has no effect")));
 }
 
 #[test]
@@ -165,6 +156,45 @@ fn auth_file_problems_stop_the_load() {
 }
 
 #[test]
+fn files_of_rules_and_maps_are_read_with_the_configuration_and_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let [hba, ident] = ["hba.conf", "ident.conf"].map(|name| dir.path().join(name));
+    let text =
+        format!("auth_type = 'hba'\nauth_hba_file = '{}'\nauth_ident_file = '{}'\n", hba.display(), ident.display());
+    assert!(bad(&text).contains("x.toml:2:1: auth_hba_file: ") && bad(&text).contains("x.toml:3:1: auth_ident_file: "));
+    std::fs::write(&hba, "local all all peer map=m\n").unwrap();
+    std::fs::write(&ident, "m root admin\n").unwrap();
+    let config = good(&text);
+    let map = config.hba.rules()[0].map.as_deref();
+    assert!(config.ident.allows(map, "root", "admin"));
+    assert!(!config.diff(&good(&text)).rules_changed);
+    std::fs::write(&ident, "m root all\n").unwrap();
+    assert!(config.diff(&good(&text)).rules_changed);
+    std::fs::write(&hba, "local all all nothing\nhost all\n").unwrap();
+    let problems = bad(&text);
+    let lines: Vec<&str> = problems.lines().collect();
+    assert!(lines[0].contains("hba.conf:1:15: unknown method \"nothing\"; expected one of trust, "), "{problems}");
+    assert!(lines[1].ends_with("hba.conf:2:1: the line ends before the user"), "{problems}");
+}
+
+#[test]
+fn set_reads_the_file_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hba.conf");
+    let file = path.display().to_string();
+    std::fs::write(&path, "host all all all md5\n").unwrap();
+    let config = Config::default();
+    assert!(config.set("auth_type", "hba").unwrap_err().contains("needs auth_hba_file"));
+    let with_rules = config.set("auth_hba_file", &file).unwrap();
+    assert_eq!(with_rules.set("auth_type", "hba").unwrap().hba.rules().len(), 1);
+    assert!(with_rules.set("auth_hba_file", "").unwrap().hba.rules().is_empty());
+    assert!(config.set("auth_file", "/does/not/exist").unwrap_err().starts_with("auth_file: /does/not/exist cannot"));
+    std::fs::write(&path, "host all all all\n").unwrap();
+    let message = config.set("auth_hba_file", &file).unwrap_err();
+    assert!(message.ends_with("hba.conf:1:1: the line ends before the method"), "{message}");
+}
+
+#[test]
 fn set_changes_what_a_reload_could_change() {
     let config = Config::default();
     assert_eq!(config.set("query_timeout", "2.5").unwrap().global.query_timeout, Some(Duration::from_millis(2500)));
@@ -176,6 +206,7 @@ fn set_changes_what_a_reload_could_change() {
     assert!(config.set("query_timeuot", "1").unwrap_err().contains("did you mean \"query_timeout\""));
     assert!(config.set("query_timeout", "5s").is_err());
     assert!(config.set("min_pool_size", "21").unwrap_err().contains("more than pool size"));
-    assert!(config.set("client_tls_sslmode", "require").unwrap_err().contains("not available"));
+    assert!(config.set("client_tls_sslmode", "require").unwrap_err().contains("needs client_tls_key_file"));
+    assert!(config.set("syslog", "1").unwrap_err().contains("not available"));
     assert!(config.set("max_login_packet_size", "100").unwrap_err().contains("from 1024"));
 }

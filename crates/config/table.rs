@@ -109,7 +109,6 @@ impl<T: Default> Key<T> {
         };
         let works = match values {
             [] | [""] => "leave it out".to_string(),
-            [one] if one.len() > 20 => "only the default works".to_string(),
             [one] => format!("only {one:?} works"),
             several => format!("only {} work", several.join(", ")),
         };
@@ -186,7 +185,7 @@ macro_rules! scope {
     ($(#[$meta:meta])* pub struct $owner:ident; rows $rows:ident;
      plain { $($(#[doc = $plain_help:literal])+ $plain:ident: $plain_type:ty = $plain_default:expr;)* }
      fixed { $($(#[doc = $fixed_help:literal])+ $key:literal $fixed:ident: $fixed_type:ty = $default:expr, $fixed_rule:expr;)* }
-     overrides { $($(#[doc = $help:literal])+ $name:ident: $type:ty, $inherit:ident $(, $rule:expr)?;)* }) => {
+     overrides { $($(#[doc = $help:literal])+ $name:ident: $type:ty, $inherit:ident;)* }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
         pub struct $owner {
@@ -216,7 +215,7 @@ macro_rules! scope {
                 name: stringify!($name),
                 help: concat!($($help, "\n"),+),
                 expected: <$type as Value>::EXPECTED,
-                rule: { let _rule = reload(); $(let _rule = $rule;)? _rule },
+                rule: reload(),
                 set: |owner, raw| { owner.$name = read_override(raw, Inherit::$inherit)?; Ok(()) },
                 text: |owner| owner.$name.as_ref().map(Value::text),
                 toml: |owner| owner.$name.as_ref().map(Value::toml),

@@ -46,8 +46,7 @@ fn filled<T: Default + Clone>(rows: &'static [Key<T>], values: &[(usize, Raw)]) 
     for (nth, raw) in values {
         let row = &rows[nth % rows.len()];
         let mut next = owner.clone();
-        // auth_file would name a file, which is read.
-        if row.name != "auth_file" && row.read(&mut next, raw).is_ok() && row.refusal(&next).is_none() {
+        if row.read(&mut next, raw).is_ok() && row.refusal(&next).is_none() {
             owner = next;
         }
     }

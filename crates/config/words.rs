@@ -98,6 +98,28 @@ words! {
 }
 
 words! {
+    /// How TLS to a server begins (`server_tls_sslnegotiation`), in libpq's words.
+    SslNegotiation, "one of postgres, direct" {
+        /// SSLRequest asks for it first.
+        Postgres = "postgres",
+        /// The connection begins with the TLS handshake, which saves a round trip.
+        Direct = "direct",
+    }
+}
+
+words! {
+    /// Whether a SCRAM login to a server is bound to its TLS connection (`server_channel_binding`), in libpq's words.
+    ChannelBinding, "one of disable, prefer, require" {
+        /// Never.
+        Disable = "disable",
+        /// Where the server offers it.
+        Prefer = "prefer",
+        /// Always: a server that does not offer it is not logged in to.
+        Require = "require",
+    }
+}
+
+words! {
     /// How a list of hosts is used (`load_balance_hosts`).
     LoadBalanceHosts, "one of round-robin, disable" {
         /// Each new server connection goes to the next host.

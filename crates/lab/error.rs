@@ -58,6 +58,12 @@ pub enum LabError {
     /// The process named is not a backend of this server.
     #[error("process {0} is not a child of this PostgreSQL")]
     NotABackend(u32),
+    /// A certificate could not be made.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// TLS could not be set up.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
     /// The server, or the pooler before it, answered with an error or with nonsense.
     #[error("{0}")]
     Protocol(String),

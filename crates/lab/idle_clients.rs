@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::ToSocketAddrs;
 
-use lab::Client;
+use lab::Login;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{Failure, IdleClientsArguments};
@@ -13,9 +13,13 @@ pub fn run(arguments: &IdleClientsArguments) -> Result<(), Failure> {
     allow_many_files()?;
     let mut addresses = (arguments.host.as_str(), arguments.port).to_socket_addrs()?;
     let address = addresses.next().ok_or("the host name has no address")?;
+    let mut login = Login::new(address, &arguments.user, &arguments.database);
+    if arguments.tls {
+        login = login.tls()?;
+    }
     let mut clients = Vec::with_capacity(arguments.count);
     for number in 1..=arguments.count {
-        let opened = Client::connect(address, &arguments.user, &arguments.database).and_then(|mut client| {
+        let opened = login.open().and_then(|mut client| {
             client.query("select 1")?;
             Ok(client)
         });

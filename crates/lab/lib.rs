@@ -16,10 +16,12 @@
 //! | `app_scram` | `secret` | scram-sha-256 |
 //! | `app_md5` | `secret` | md5 |
 //! | `app_plain` | `secret` | password (clear text) |
+//! | `app_cert` | – | cert: only over TLS, with the client certificate of the [`Authority`] |
 //!
 //! Databases: `app` and `other`, both owned by `app`, beside `postgres`.
 
 mod account;
+mod authority;
 mod binaries;
 mod client;
 mod command;
@@ -27,11 +29,14 @@ mod error;
 mod options;
 mod ports;
 mod postgres;
+pub mod scram;
 mod scratch;
 mod template;
+mod tls;
 
 pub use account::Account;
-pub use client::Client;
+pub use authority::Authority;
+pub use client::{Client, Login};
 pub use error::LabError;
 pub use options::Options;
 pub use ports::free_port;

@@ -12,15 +12,24 @@ pub struct Options {
     /// Files for the data directory, name and content, readable by the server alone: a certificate and its key,
     /// for example, to be named in `conf`.
     pub files: Vec<(String, Vec<u8>)>,
+    /// PostgreSQL speaks TLS too (`ssl = on`). The certificates:
+    /// [`Postgres::authority`](crate::Postgres::authority).
+    pub tls: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { max_connections: 200, conf: Vec::new(), hba: Vec::new(), files: Vec::new() }
+        Options { max_connections: 200, conf: Vec::new(), hba: Vec::new(), files: Vec::new(), tls: false }
     }
 }
 
 impl Options {
+    /// Turns TLS on. Logins without it work as before.
+    pub fn tls(mut self) -> Options {
+        self.tls = true;
+        self
+    }
+
     /// Adds a line to postgresql.conf.
     pub fn conf(mut self, line: impl Into<String>) -> Options {
         self.conf.push(line.into());

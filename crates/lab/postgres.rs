@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Account, LabError, Options, PASSWORD, Scratch, binaries, command, free_port, template};
+use crate::authority::CERTIFIED_ROLE;
+use crate::{Account, Authority, LabError, Options, PASSWORD, Scratch, binaries, command, free_port, template};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -26,6 +27,7 @@ pub struct Postgres {
     account: Account,
     port: u16,
     server: Option<Child>,
+    authority: Option<Authority>,
     // After `server`: it is dropped last, with the directory everything lives in.
     scratch: Scratch,
 }
@@ -39,7 +41,7 @@ impl Postgres {
         let template = template::ensure(&account, &bin)?;
         let scratch = Scratch::new(&account)?;
         template::copy(&account, &template, &scratch.path().join("data"))?;
-        let mut postgres = Postgres { bin, account, port: 0, server: None, scratch };
+        let mut postgres = Postgres { bin, account, port: 0, server: None, authority: None, scratch };
         postgres.configure(&options)?;
         for _ in 0..PORT_ATTEMPTS {
             postgres.port = free_port()?;
@@ -75,6 +77,11 @@ impl Postgres {
     /// The account the server runs under; a pooler that is started as root can use it for its setting `user`.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// The certificates of a server that was started with [`Options::tls`]; they live as long as the server.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
     }
 
     /// The postmaster's process id; None while the server is stopped.
@@ -145,15 +152,24 @@ impl Postgres {
         self.scratch.path().join("log")
     }
 
-    fn configure(&self, options: &Options) -> Result<(), LabError> {
+    fn configure(&mut self, options: &Options) -> Result<(), LabError> {
         let data = self.data();
         let mut conf = format!("max_connections = {}\n", options.max_connections);
+        let mut hba = options.hba.clone();
+        if options.tls {
+            let directory = self.scratch.path().join("tls");
+            fs::create_dir(&directory).map_err(LabError::io("make the directory of certificates"))?;
+            self.account.give(&directory)?;
+            let made = self.authority.insert(Authority::make(&directory, &self.account)?);
+            conf.push_str(&tls_conf(made));
+            hba.push(format!("hostssl all {CERTIFIED_ROLE} samehost cert"));
+        }
         options.conf.iter().for_each(|line| conf.extend([line, "\n"]));
         template::append(&data.join("postgresql.conf"), &conf)?;
-        if !options.hba.is_empty() {
+        if !hba.is_empty() {
             let path = data.join("pg_hba.conf");
             let usual = fs::read_to_string(&path).map_err(LabError::io("read pg_hba.conf"))?;
-            let lines = format!("{}\n{usual}", options.hba.join("\n"));
+            let lines = format!("{}\n{usual}", hba.join("\n"));
             fs::write(&path, lines).map_err(LabError::io("write pg_hba.conf"))?;
         }
         for (name, content) in &options.files {
@@ -218,6 +234,13 @@ impl Drop for Postgres {
         // Whatever this could not end, the scratch directory's watchdog does.
         let _ = self.end(Signal::QUIT);
     }
+}
+
+fn tls_conf(authority: &Authority) -> String {
+    let Authority { ca, server_cert, server_key, .. } = authority;
+    let files = [("ssl_ca_file", ca), ("ssl_cert_file", server_cert), ("ssl_key_file", server_key)];
+    let lines = files.map(|(setting, path)| format!("{setting} = '{}'\n", path.display()));
+    format!("ssl = on\n{}", lines.concat())
 }
 
 /// The eighth line of postmaster.pid is the server's own word for its state; the first must be the server we started

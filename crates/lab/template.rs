@@ -32,17 +32,20 @@ local all app_md5             md5
 host  all app_md5   samehost  md5
 local all app_plain           password
 host  all app_plain samehost  password
+local all app_cert            reject
+host  all app_cert  samehost  reject
 local all all                 trust
 host  all all       samehost  trust
 local replication all           trust
 host  replication all samehost  trust
 ";
 
-/// One statement a line: that is how a single-user server reads them. The roles with passwords are members of `app`,
+/// One statement a line: that is how a single-user server reads them. The other roles are members of `app`,
 /// so that each may read and replace the tables of the others.
 const SQL: &str = "\
 set password_encryption = 'scram-sha-256'
 create role app login
+create role app_cert login in role app
 create role app_scram login in role app password 'secret'
 create role app_plain login in role app password 'secret'
 set password_encryption = 'md5'

@@ -1,13 +1,13 @@
 //! The lab against real PostgreSQL: what starts, answers, ends, and leaves nothing behind.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::{Account, LabError, Options, Postgres, Scratch};
+use lab::{Account, Authority, LabError, Options, Postgres, Scratch};
 use rustix::process::{Pid, Signal, kill_process};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -43,7 +43,8 @@ fn every_role_logs_in_the_way_it_is_meant_to() {
     let rules = "select user_name[1] || ' ' || auth_method from pg_hba_file_rules \
                  where type = 'host' order by line_number";
     let rules = postgres.psql(rules).unwrap();
-    assert!(rules.starts_with("app_scram scram-sha-256\napp_md5 md5\napp_plain password\nall trust"), "{rules}");
+    let expected = "app_scram scram-sha-256\napp_md5 md5\napp_plain password\napp_cert reject\nall trust";
+    assert!(rules.starts_with(expected), "{rules}");
 }
 
 #[test]
@@ -122,6 +123,47 @@ fn only_backends_of_this_server_can_be_killed() {
     }
 }
 
+const OVER_TLS: &str = "select coalesce(version, 'plain') from pg_stat_ssl where pid = pg_backend_pid()";
+
+#[test]
+fn a_server_with_tls_proves_who_it_is_and_still_takes_plain_logins() {
+    let postgres = Postgres::start(Options::default().tls()).unwrap();
+    let ca = postgres.authority().unwrap().ca.display();
+    for host in ["localhost", "127.0.0.1"] {
+        let proven = format!("app?host={host}&hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert={ca}");
+        assert_eq!(postgres.psql_as("app_scram", &proven, OVER_TLS).unwrap(), "TLSv1.3");
+    }
+    assert_eq!(postgres.psql_as("app_scram", "app?sslmode=disable", OVER_TLS).unwrap(), "plain");
+}
+
+#[test]
+fn the_certified_role_needs_its_certificate() {
+    let postgres = Postgres::start(Options::default().tls()).unwrap();
+    let Authority { client_cert, client_key, .. } = postgres.authority().unwrap();
+    let certified = format!("app?sslmode=require&sslcert={}&sslkey={}", client_cert.display(), client_key.display());
+    let who = "select current_user || ' ' || client_dn from pg_stat_ssl where pid = pg_backend_pid()";
+    assert_eq!(postgres.psql_as("app_cert", &certified, who).unwrap(), "app_cert /CN=app_cert");
+    assert!(postgres.psql_as("app_cert", "app?sslmode=require", "select 1").is_err());
+    assert!(postgres.psql_as("app_cert", "app?sslmode=disable", "select 1").is_err());
+}
+
+#[test]
+fn an_authority_of_ones_own_is_trusted_by_nobody_else() {
+    let postgres = Postgres::start(Options::default().tls()).unwrap();
+    let scratch = Scratch::new(postgres.account()).unwrap();
+    let stranger = Authority::make(scratch.path(), postgres.account()).unwrap();
+    let path = format!("app?sslmode=verify-ca&sslrootcert={}", stranger.ca.display());
+    let error = postgres.psql_as("app", &path, "select 1").unwrap_err();
+    assert!(error.to_string().contains("certificate verify failed"), "{error}");
+}
+
+#[test]
+fn without_tls_there_is_no_authority_and_the_certified_role_is_refused() {
+    let postgres = start();
+    assert!(postgres.authority().is_none());
+    assert!(postgres.psql_as("app_cert", "app", "select 1").is_err());
+}
+
 #[test]
 fn a_dropped_server_leaves_nothing_behind() {
     let postgres = start();
@@ -192,6 +234,84 @@ fn nothing_stays_after_ctrl_c() {
 #[test]
 fn nothing_stays_after_kill_9_of_the_owner() {
     assert!(!postgres_is_gone_after(Signal::KILL).success());
+}
+
+/// What `lab logins` prints, by its keys.
+fn logins(port: u16, arguments: &[&str]) -> impl Fn(&str) -> f64 + use<> {
+    let port = port.to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    command.args(["logins", "--port", &port, "--user", "app_scram", "--database", "app"]).args(arguments);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    move |key| said.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).unwrap().parse().unwrap()
+}
+
+#[test]
+fn logins_at_a_rate_are_neither_more_nor_fewer() {
+    let postgres = Postgres::start(Options::default().tls().conf("log_connections = on")).unwrap();
+    let said = logins(postgres.port(), &["--password", "secret", "--seconds", "1", "--rate", "20", "--tls", "--query"]);
+    assert_eq!((said("succeeded") + said("missed"), said("failed")), (20.0, 0.0));
+    let log = postgres.log();
+    let seen = log.matches("connection authorized: user=app_scram database=app SSL enabled (protocol=TLSv1.3").count();
+    assert_eq!(seen as f64, said("succeeded"), "{log}");
+}
+
+#[test]
+fn logins_that_fail_are_counted_as_failed() {
+    let said = logins(start().port(), &["--password", "wrong", "--seconds", "0.2", "--clients", "2"]);
+    assert_eq!(said("succeeded"), 0.0);
+    assert!(said("failed") > 0.0);
+}
+
+#[test]
+fn the_floor_takes_the_labs_password_only() {
+    let scratch = Scratch::new(&Account::current().unwrap()).unwrap();
+    let Authority { server_cert, server_key, .. } =
+        Authority::make(scratch.path(), &Account::current().unwrap()).unwrap();
+    let certificate = ["--cert", server_cert.to_str().unwrap(), "--key", server_key.to_str().unwrap()];
+    for (server, client) in [(&certificate[..], &["--tls"][..]), (&[], &[])] {
+        let port = lab::free_port().unwrap();
+        let port_word = port.to_string();
+        let mut floor = Command::new(env!("CARGO_BIN_EXE_lab"));
+        let mut floor = scratch.spawn(floor.args(["floor", "--port", &port_word]).args(server)).unwrap();
+        eventually("the floor listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let said = logins(port, &[&["--password", "secret", "--seconds", "0.3", "--clients", "2"], client].concat());
+        let refused = logins(port, &[&["--password", "wrong", "--seconds", "0.1", "--clients", "2"], client].concat());
+        kill_process(Pid::from_raw(floor.id() as i32).unwrap(), Signal::INT).unwrap();
+        assert!(floor.wait().unwrap().success());
+        assert!(said("succeeded") > 0.0 && said("failed") == 0.0);
+        assert_eq!(refused("succeeded"), 0.0);
+    }
+}
+
+#[test]
+fn idle_clients_stay_until_their_input_ends() {
+    let postgres = Postgres::start(Options::default().tls()).unwrap();
+    let mut clients = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(["idle-clients", "127.0.0.1", &postgres.port().to_string(), "app", "app", "3", "--tls"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(clients.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "READY\n");
+    let count = "select count(*) from pg_stat_ssl join pg_stat_activity using (pid) where ssl and usename = 'app'";
+    assert_eq!(postgres.psql(count).unwrap(), "3");
+    drop(clients.stdin.take());
+    assert!(clients.wait().unwrap().success());
+}
+
+#[test]
+fn the_program_names_the_certificates_of_a_server_with_tls() {
+    let mut lab = Program::start(&["postgres", "--tls", "--hba", "host all app_md5 samehost reject"]);
+    for key in ["ca", "server_cert", "server_key", "client_cert", "client_key"] {
+        assert!(Path::new(lab.word(key)).is_file(), "{key}");
+    }
+    let ca = PathBuf::from(lab.word("ca"));
+    assert!(lab.end(Signal::INT).success());
+    assert!(!ca.exists());
 }
 
 fn failing_run(arguments: &[&str]) -> String {

@@ -1,7 +1,7 @@
 //! What operators and failovers do to a pool: hold, release, reconnect, a new epoch, the end.
 
 use crate::backoff::Backoff;
-use crate::{CloseReason, Commands, Hold, Pool, Refused, ServerId};
+use crate::{CloseReason, Command, Commands, Hold, Pool, Refused, ServerId};
 use std::time::Instant;
 
 impl<S, W> Pool<S, W> {
@@ -9,7 +9,7 @@ impl<S, W> Pool<S, W> {
     /// arrival; nobody is served, those who wait keep waiting. [`is_drained`](Pool::is_drained) says when it is done.
     pub fn hold(&mut self, hold: Hold, now: Instant, out: &mut Commands<S, W>) {
         self.gate.set(hold);
-        self.withdraw_handed(now, out);
+        self.withdraw_handed(CloseReason::Held, out);
         self.close_all_idle(CloseReason::Held, now, out);
         self.review_expiry(now, out);
     }
@@ -57,7 +57,7 @@ impl<S, W> Pool<S, W> {
     /// There is no way back: a database that returns gets a new pool.
     pub fn drain(&mut self, why: Refused, now: Instant, out: &mut Commands<S, W>) {
         self.refusing = Some(why);
-        self.withdraw_handed(now, out);
+        self.withdraw_handed(CloseReason::Drained, out);
         self.refuse_everyone(why, out);
         self.close_all_idle(CloseReason::Drained, now, out);
     }
@@ -79,7 +79,7 @@ impl<S, W> Pool<S, W> {
     fn replace_all(&mut self, epoch: u64, reason: CloseReason, now: Instant, out: &mut Commands<S, W>) {
         self.servers.begin_cohort(epoch);
         self.close_all_idle(reason, now, out);
-        self.withdraw_handed(now, out);
+        self.withdraw_handed(reason, out);
         self.begin_afresh(now, out);
     }
 
@@ -94,12 +94,13 @@ impl<S, W> Pool<S, W> {
         while self.close_longest_idle(reason, now, out) {}
     }
 
-    /// Servers handed over but not claimed yet are taken back (and closed, for what calls this leaves none wanted); the
-    /// waiters return to their places in line.
-    fn withdraw_handed(&mut self, now: Instant, out: &mut Commands<S, W>) {
+    /// Servers handed over but not claimed yet are taken back and closed; the waiters return to their places in line.
+    /// Nothing is opened for them before the last one is back: while others are counted as lent, it would be the reserve.
+    fn withdraw_handed(&mut self, reason: CloseReason, out: &mut Commands<S, W>) {
         while let Some(key) = self.queue.withdraw_one() {
             let server = self.servers.pick_up(key, None);
-            self.settle(key, server, now, out);
+            self.servers.begin_closing(key);
+            out.push(Command::Close(server, reason));
         }
     }
 }

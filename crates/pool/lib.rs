@@ -30,6 +30,7 @@ mod server;
 mod servers;
 mod settings;
 mod upkeep;
+mod warm_up;
 
 pub use budget::{Budget, Permit, Scope, ScopeId};
 pub use commands::{CloseReason, Command, Commands};

@@ -26,6 +26,7 @@ impl<S, W> Pool<S, W> {
         }
         self.settle(ticket.id.slot, server, now, out);
         self.open_for_waiters(now, out);
+        self.open_for_warm_up(now, out);
     }
 
     /// Opening has failed. The next attempt comes after a pause of 50 ms, doubling up to `server_login_retry`.
@@ -36,6 +37,7 @@ impl<S, W> Pool<S, W> {
     pub fn open_failed(&mut self, ticket: OpenTicket, fatal_to_waiters: bool, now: Instant, out: &mut Commands<S, W>) {
         let opening = self.servers.abandon_opening(&ticket);
         if opening.fresh {
+            self.warm_up = None;
             self.backoff.fail(opening.asked_at, fatal_to_waiters, self.settings.server_login_retry, now);
             if fatal_to_waiters && self.servers.total() == 0 {
                 self.refuse_everyone(Refused::OpenFailed, out);
@@ -54,7 +56,8 @@ impl<S, W> Pool<S, W> {
         match ticket.purpose {
             Purpose::Waiter | Purpose::Reserve => self.awaits_budget |= opening.fresh,
             // Somebody may have arrived since, relying on this server; evicting a sibling for them was not tried.
-            Purpose::MinPoolSize => {}
+            // For a warm-up it is not tried at all.
+            Purpose::MinPoolSize => self.warm_up = None,
         }
         self.open_for_waiters(now, out);
     }

@@ -6,6 +6,7 @@ use crate::pace::Pace;
 use crate::queue::{Outcome, Queue};
 use crate::servers::Servers;
 use crate::settings::since;
+use crate::warm_up::WarmUp;
 use crate::{CloseReason, Command, Commands, Lent, Refused, ServerId, Settings, Ticket, WorkerId};
 use std::time::Instant;
 
@@ -31,6 +32,9 @@ pub struct Pool<S, W> {
     pub(crate) review_at: Option<Instant>,
     /// When a server was last closed for its age.
     pub(crate) retired_at: Instant,
+    pub(crate) warm_up: Option<WarmUp>,
+    /// The most servers lent at the same moment since that was asked last.
+    pub(crate) peak: usize,
 }
 
 /// The answer to [`Pool::check_out`].
@@ -72,6 +76,8 @@ impl<S, W> Pool<S, W> {
             awaits_budget: false,
             review_at: None,
             retired_at: now,
+            warm_up: None,
+            peak: 0,
         }
     }
 
@@ -87,7 +93,7 @@ impl<S, W> Pool<S, W> {
     ) -> CheckOut<S> {
         // No need to look at the gate: while it is closed nothing is idle.
         if let Some(lent) = self.servers.lend_idle(worker, self.settings.server_round_robin, now) {
-            self.pace.lent(now);
+            self.note_lent(now);
             return CheckOut::Ready(lent);
         }
         if let Some(why) = self.refusal(now) {
@@ -111,7 +117,7 @@ impl<S, W> Pool<S, W> {
             }
             Outcome::Handed(key) => {
                 self.queue.leave(ticket);
-                self.pace.lent(now);
+                self.note_lent(now);
                 Claim::Ready(self.servers.lend(key, Some(now)))
             }
             Outcome::Refused(why) => {

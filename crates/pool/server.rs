@@ -56,7 +56,7 @@ pub enum Purpose {
     Waiter,
     /// Somebody has waited for `reserve_pool_timeout`. An idle sibling may be evicted for this, too.
     Reserve,
-    /// `min_pool_size`: nobody waits, and nobody is evicted for it.
+    /// `min_pool_size` or a warm-up: nobody waits, and nobody is evicted for it.
     MinPoolSize,
 }
 

@@ -54,6 +54,11 @@ impl<S> Servers<S> {
         self.idle.len()
     }
 
+    /// Open, and to be lent again.
+    pub(crate) fn live(&self) -> usize {
+        self.idle() + self.lent - self.stale_lent
+    }
+
     /// With a borrower, or in a waiter's ticket.
     pub(crate) fn lent(&self) -> usize {
         self.lent

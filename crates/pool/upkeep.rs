@@ -6,7 +6,7 @@ use std::time::Instant;
 
 impl<S, W> Pool<S, W> {
     /// Maintenance, to be called about three times a second: closes what is too old or idle for too long, opens one server
-    /// towards `min_pool_size`, ends holds, and repeats any review that was lost.
+    /// towards `min_pool_size`, goes on with a warm-up, ends holds, and repeats any review that was lost.
     pub fn tick(&mut self, now: Instant, out: &mut Commands<S, W>) {
         self.expire_holds(now, out);
         self.close_surplus(now, out);
@@ -15,6 +15,7 @@ impl<S, W> Pool<S, W> {
         self.awaits_budget = false;
         self.open_for_waiters(now, out);
         self.fill(now, out);
+        self.open_for_warm_up(now, out);
     }
 
     /// New settings after a reload. Surplus idle servers are closed now, surplus lent ones on return.
@@ -62,12 +63,16 @@ impl<S, W> Pool<S, W> {
     /// One server a round, as in PgBouncer: filling up must not be a storm of logins.
     fn fill(&mut self, now: Instant, out: &mut Commands<S, W>) {
         let wanted = self.settings.pool_size.unwrap_or(u32::MAX).min(self.settings.min_pool_size);
-        if self.serves()
-            && self.servers.total() < wanted as usize
-            && self.backoff.retry_at(now).is_none()
-            && self.may_open_another()
-        {
+        if self.may_fill_to(Some(wanted), now) {
             out.push(Command::Open(self.servers.begin_opening(Purpose::MinPoolSize, now)));
         }
+    }
+
+    /// Whether one more server may be opened for which nobody waits.
+    pub(crate) fn may_fill_to(&self, most: Option<u32>, now: Instant) -> bool {
+        self.serves()
+            && most.is_none_or(|most| self.servers.total() < most as usize)
+            && self.backoff.retry_at(now).is_none()
+            && self.may_open_another()
     }
 }

@@ -19,6 +19,11 @@ pub fn check(config: Option<&Path>, connect: bool) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("{warning} (warning)");
     }
+    // What TLS files hold is no concern of the configuration's own checks.
+    if let Err(error) = proxy::encryption::Encryption::load(&loaded.config.global) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     print!("{}", loaded.config.to_toml(Secrets::Hidden));
     if connect && !reach_all(loaded.config) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -1,4 +1,4 @@
-//! The fields of ErrorResponse and NoticeResponse.
+//! The fields of ErrorResponse and NoticeResponse, and the columns of DataRow.
 
 /// The fields of an error or notice, borrowed from its body.
 ///
@@ -38,9 +38,40 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The columns of a DataRow, from its body: none for NULL. `None` if the body is malformed.
+pub fn data_row(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+    let (count, mut rest) = body.split_first_chunk()?;
+    let mut columns = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (len, behind) = rest.split_first_chunk()?;
+        rest = behind;
+        let column = match i32::from_be_bytes(*len) {
+            -1 => None,
+            len => {
+                let (value, behind) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+                rest = behind;
+                Some(value.to_vec())
+            }
+        };
+        columns.push(column);
+    }
+    rest.is_empty().then_some(columns)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_gives_its_columns_and_malformed_ones_give_nothing() {
+        let row = b"\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0";
+        assert_eq!(data_row(row), Some(vec![Some(b"ab".to_vec()), None, Some(vec![])]));
+        for len in 0..row.len() {
+            assert_eq!(data_row(&row[..len]), None, "{len}");
+        }
+        assert_eq!(data_row(b"\0\x01\xff\xff\xff\xfe"), None);
+        assert_eq!(data_row(b"\0\0x"), None);
+    }
 
     #[test]
     fn the_untranslated_severity_wins() {

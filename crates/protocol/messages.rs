@@ -256,6 +256,12 @@ pub fn extended_query(out: &mut Vec<u8>, sql: &[u8], values: &[&[u8]]) {
     sync(out);
 }
 
+/// SSLRequest.
+pub fn ssl_request(out: &mut Vec<u8>) {
+    out.extend_from_slice(&8u32.to_be_bytes());
+    out.extend_from_slice(&crate::startup::SSL_CODE.to_be_bytes());
+}
+
 /// Sync.
 pub fn sync(out: &mut Vec<u8>) {
     message(out, b'S', |_| {});

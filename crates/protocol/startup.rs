@@ -4,7 +4,8 @@ use thiserror::Error;
 
 /// CancelRequest's code where a version would stand.
 pub const CANCEL_CODE: u32 = 80_877_102;
-const SSL_CODE: u32 = 80_877_103;
+/// SSLRequest's code where a version would stand.
+pub const SSL_CODE: u32 = 80_877_103;
 const GSSENC_CODE: u32 = 80_877_104;
 /// The newest minor version of protocol 3 that we speak: 3.2, which has longer cancel keys.
 pub const NEWEST_MINOR: u16 = 2;

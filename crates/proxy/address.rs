@@ -1,7 +1,7 @@
 //! Who is at the other end of a socket, in PgBouncer's words.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,6 +35,14 @@ impl Address {
         match self {
             Self::Tcp(address) => address.port(),
             Self::Unix { port, .. } => *port,
+        }
+    }
+
+    /// The host; none for a Unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Unix { .. } => None,
         }
     }
 

@@ -7,8 +7,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use tracing::{debug, info};
 
 use crate::client::handle::Doing;
-use crate::server::dial;
 use crate::server::info::{CancelMark, ServerInfo};
+use crate::server::{dial, secure};
 use crate::services::Services;
 
 /// How long dialing a server for a cancel may take, where `server_connect_timeout` sets no limit.
@@ -46,7 +46,10 @@ async fn deliver(services: Arc<Services>, mark: CancelMark) {
     let config = services.config.load_full();
     let limit = config.global.server_connect_timeout.unwrap_or(PATIENCE);
     let delivered = tokio::time::timeout(limit, async {
-        let dialed = dial::connect(mark.server().reached.clone(), &config.global).await?;
+        let mut dialed = dial::connect(mark.server().reached.clone(), &config.global).await?;
+        if let Some(tls) = &mark.server().tls {
+            secure::secure(&services, &mut dialed.socket, &tls.host).await?;
+        }
         let mut request = Vec::with_capacity(16);
         protocol::messages::cancel_request(&mut request, mark.server().pid, &mark.server().key);
         dialed.socket.send_all(&request).await?;

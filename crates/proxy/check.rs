@@ -7,7 +7,9 @@ use std::sync::Arc;
 use config::Config;
 
 use crate::control;
+use crate::encryption::Encryption;
 use crate::error::ServerReport;
+use crate::front::door::Door;
 use crate::pools::SharedPool;
 use crate::server::opening;
 use crate::services::Services;
@@ -63,12 +65,13 @@ fn advice(report: &ServerReport) -> Option<&'static str> {
 /// Tries each database of the configuration: as its forced user, else as the first user of `auth_file`.
 ///
 /// # Errors
-/// When the system gives no event queue.
+/// When the system gives no event queue, or a TLS file cannot be used.
 pub fn reach(config: Config) -> io::Result<Vec<Report>> {
+    let tls = Encryption::load(&config.global).map_err(io::Error::other)?;
     let house = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let users: Vec<String> = config.userlist.keys().cloned().collect();
     let databases: Vec<_> = config.databases.values().filter(|database| database.name != "*").cloned().collect();
-    let services = Services::new(config, house.handle().clone(), Workers::start(1)?);
+    let services = Services::new(config, tls, house.handle().clone(), Workers::start(1)?, Door::new(1).0);
     house.block_on(async {
         let mut reports = Vec::new();
         for database in databases {

@@ -33,8 +33,12 @@ pub enum ClientError {
     UnsupportedOption(String),
     #[error("received unencrypted data after SSL request")]
     DataBeforeTls,
+    #[error("encryption was asked for twice")]
+    AskedTwice,
     #[error("too many connections are logging in (max_unauthenticated_conn)")]
     TooManyLogins,
+    #[error("too many connections from this address are logging in (max_unauthenticated_conn_per_address)")]
+    TooManyLoginsFromAddress,
     #[error("login packet of {0} bytes is too large (max_login_packet_size)")]
     LoginPacketTooLarge(usize),
     #[error("unexpected message type {0} during login")]
@@ -51,6 +55,18 @@ pub enum ClientError {
     TrustFailed,
     #[error("empty password returned by client")]
     EmptyPassword,
+    #[error("SSL required")]
+    TlsRequired,
+    #[error("no authentication method is found")]
+    NoAuthMethod,
+    #[error("login rejected")]
+    LoginRejected,
+    #[error("certificate authentication failed")]
+    CertificateFailed,
+    #[error("unix socket login rejected")]
+    PeerFailed,
+    #[error("authentication database \"{0}\" is disabled")]
+    AuthDatabaseDisabled(String),
     #[error("bouncer config error")]
     BouncerConfig,
     #[error("not allowed")]
@@ -120,7 +136,7 @@ impl ClientError {
     pub fn class(&self) -> (Severity, SqlState) {
         use ClientError as E;
         let sqlstate = match self {
-            E::Startup(_) | E::Options(_) | E::DataBeforeTls | E::UnexpectedLoginMessage(_) => {
+            E::Startup(_) | E::Options(_) | E::DataBeforeTls | E::AskedTwice | E::UnexpectedLoginMessage(_) => {
                 state::PROTOCOL_VIOLATION
             }
             E::Frame(_) | E::Violation(_) | E::ServerViolation(_) => state::PROTOCOL_VIOLATION,
@@ -130,11 +146,14 @@ impl ClientError {
             E::LoginTimeout | E::QueryTimeout | E::QueryTimeoutWaiting | E::Canceled => state::QUERY_CANCELED,
             E::LoginTimeoutServerDown | E::ServerLoginFailing(_) => state::CANNOT_CONNECT_NOW,
             E::WrongPassword | E::SaslFailed | E::EmptyPassword => state::INVALID_PASSWORD,
+            E::TlsRequired | E::NoAuthMethod | E::LoginRejected | E::CertificateFailed | E::PeerFailed => {
+                state::INVALID_AUTHORIZATION_SPECIFICATION
+            }
             E::TrustFailed | E::ConsoleNotAllowed => state::INVALID_AUTHORIZATION_SPECIFICATION,
             E::BouncerConfig => state::CONFIG_FILE_ERROR,
             E::NoSuchDatabase(_) => state::INVALID_CATALOG_NAME,
-            E::DatabaseDisabled(_) => state::CANNOT_CONNECT_NOW,
-            E::TooManyLogins | E::MaxClientConn => state::TOO_MANY_CONNECTIONS,
+            E::DatabaseDisabled(_) | E::AuthDatabaseDisabled(_) => state::CANNOT_CONNECT_NOW,
+            E::TooManyLogins | E::TooManyLoginsFromAddress | E::MaxClientConn => state::TOO_MANY_CONNECTIONS,
             E::MaxDbClientConnections | E::MaxUserClientConnections => state::TOO_MANY_CONNECTIONS,
             E::QueryWaitTimeout => state::TOO_MANY_CONNECTIONS,
             E::ShuttingDown | E::ServerShuttingDown | E::DatabaseRemoved | E::AdminDisconnect => state::ADMIN_SHUTDOWN,
@@ -146,6 +165,21 @@ impl ClientError {
         };
         let severity = if matches!(self, E::Canceled) { Severity::Error } else { Severity::Fatal };
         (severity, sqlstate)
+    }
+
+    /// Why a client has not proved who it is, in a word for the metrics page; none if it is about something else.
+    pub fn auth_failure(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::WrongPassword | Self::EmptyPassword => "password",
+            Self::SaslFailed => "sasl",
+            Self::TrustFailed => "trust",
+            Self::CertificateFailed => "certificate",
+            Self::PeerFailed => "peer",
+            Self::TlsRequired => "tls",
+            Self::NoAuthMethod | Self::LoginRejected => "hba",
+            Self::ConsoleNotAllowed => "console",
+            _ => return None,
+        })
     }
 
     /// The SQLSTATE as text: a server's own where it is a server's error.

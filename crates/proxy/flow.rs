@@ -102,7 +102,7 @@ impl Flow {
     }
 
     /// Receives once. 0 is the end of file.
-    pub fn poll_recv(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<std::io::Result<usize>> {
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> Poll<std::io::Result<usize>> {
         if self.sent == self.bytes.len() {
             self.bytes.clear();
             (self.sent, self.cleared) = (0, 0);
@@ -128,14 +128,16 @@ impl Flow {
         }
     }
 
-    /// Sends what has been cleared: ready when nothing of it is left.
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<std::io::Result<usize>> {
+    /// Sends what has been cleared: ready when nothing of it is left, neither here nor in the socket.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> Poll<std::io::Result<usize>> {
         let mut total = 0;
         while self.sent < self.cleared {
             let sent = ready!(socket.poll_send(cx, &self.bytes[self.sent..self.cleared]))?;
             self.sent += sent;
             total += sent;
         }
+        // Asked also when nothing is new: TLS may have kept something.
+        ready!(socket.poll_flush(cx))?;
         Poll::Ready(Ok(total))
     }
 

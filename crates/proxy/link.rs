@@ -18,6 +18,7 @@ use crate::pools::Lease;
 use crate::server::connection::Answer;
 use crate::server::info::ServerState;
 use crate::services::Services;
+use crate::worker::Presence;
 
 /// What a client brings to its server.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,13 @@ pub struct Wishes<'a> {
     pub worker: WorkerId,
 }
 
+impl<'a> Wishes<'a> {
+    /// Of a client that is logged in, and works under these rules.
+    pub fn new(presence: &'a Presence, rules: &'a Rules, worker: WorkerId) -> Self {
+        Self { rules, services: &presence.services, handle: &presence.handle, worker }
+    }
+}
+
 /// Makes a server fit for a client. None if it was dead.
 ///
 /// # Errors
@@ -42,7 +50,7 @@ pub async fn join(
     params: &mut Arc<Params>,
     mut interrupted: impl FnMut(&mut Context<'_>) -> Poll<ClientError>,
 ) -> Result<Option<Lease>, ClientError> {
-    if lease.server().is_noisy() {
+    if !lease.server().socket.is_quiet() && lease.server().is_noisy() {
         lease.close("server sent something unasked");
         return Ok(None);
     }
@@ -50,6 +58,7 @@ pub async fn join(
         lease.close("cannot be moved to another worker");
         return Ok(None);
     }
+    lease.server().was_used = true;
     let is_due = wishes.rules.check.is_some() && is_due_for_check(wishes.rules, &mut lease);
     if !is_due && Arc::ptr_eq(params, &lease.server().params) {
         return Ok(Some(lease));
@@ -89,7 +98,7 @@ fn is_due_for_check(rules: &Rules, lease: &mut Lease) -> bool {
 async fn passes_check(wishes: Wishes<'_>, lease: &mut Lease) -> bool {
     let Some(check) = &wishes.rules.check else { return true };
     let answer = lease.server().ask(wishes.services, check).await;
-    matches!(answer, Ok(Answer { status: TxStatus::Idle, error: None }))
+    matches!(answer, Ok(Answer { status: TxStatus::Idle, error: None, .. }))
 }
 
 /// Sets the parameters that differ, with `set_config` and values as values: never as SQL text.
@@ -98,7 +107,7 @@ async fn apply(wishes: Wishes<'_>, mut lease: Lease, params: &mut Arc<Params>) -
         return Ok(Some(lease));
     };
     match lease.server().ask(wishes.services, &request).await {
-        Ok(Answer { status: TxStatus::Idle, error: None }) => {}
+        Ok(Answer { status: TxStatus::Idle, error: None, .. }) => {}
         // The client's cancel has met the pooler's own statement.
         Ok(Answer { error: Some(report), .. }) if report.sqlstate == sqlstate::QUERY_CANCELED.0 => {
             lease.close("canceled while parameters were set");

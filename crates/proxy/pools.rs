@@ -21,6 +21,7 @@ use crate::client::handle::ClientHandle;
 use crate::client::rules::Rules;
 use crate::clock::Micros;
 use crate::error::{ClientError, ServerReport};
+use crate::greeting::Greeting;
 use crate::server::connection::Server;
 use crate::server::target::{Credentials, Target};
 use crate::server::{closing, opening};
@@ -76,13 +77,6 @@ impl fmt::Debug for SharedPool {
 struct Inner {
     core: Core,
     stats: Stats,
-}
-
-/// What the first server of a pool reported at login: what clients are told at theirs.
-#[derive(Debug)]
-pub struct Greeting {
-    /// Names and values in the server's order.
-    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// A server on loan. Dropping it is always safe and always pessimistic: the server is closed.

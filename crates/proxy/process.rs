@@ -1,6 +1,7 @@
 //! The whole process: its threads, its sockets, its signals, and its end.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
@@ -10,12 +11,14 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
+use crate::encryption::Encryption;
 use crate::front::accept;
+use crate::front::door::Door;
 use crate::front::listen::Listeners;
 use crate::services::Services;
 use crate::state::Shutdown;
 use crate::worker::Workers;
-use crate::{control, housekeeping, metrics};
+use crate::{control, encryption, housekeeping, metrics, warm};
 
 /// How often the end of a shutdown is looked for, besides when something changes.
 const LOOK: Duration = Duration::from_millis(333);
@@ -29,6 +32,7 @@ pub struct Process {
     pub listeners: Listeners,
     /// Where Prometheus does.
     pub metrics: Option<TcpListener>,
+    tls: Encryption,
     house: Runtime,
     signals: Signals,
 }
@@ -43,6 +47,7 @@ impl Process {
         let house = house.map_err(|error| format!("no event queue: {error}"))?;
         // Before any socket: whoever can connect may also send a signal.
         let signals = house.block_on(async { Signals::new() }).map_err(|error| format!("no signals: {error}"))?;
+        let tls = Encryption::load(&config.global).map_err(|error| error.to_string())?;
         let listeners = Listeners::open(&config.global).map_err(|error| error.to_string())?;
         let global = &config.global;
         let metrics = if global.metrics_listen_addr.is_empty() {
@@ -52,7 +57,7 @@ impl Process {
             let listener = TcpListener::bind(address);
             Some(listener.map_err(|error| format!("cannot listen on {}:{}: {error}", address.0, address.1))?)
         };
-        Ok(Self { config, listeners, metrics, house, signals })
+        Ok(Self { config, listeners, metrics, tls, house, signals })
     }
 
     /// Serves until a shutdown has ended. `reloaded` is told of each new configuration, `ready` that clients can connect.
@@ -64,37 +69,46 @@ impl Process {
         let or_else = |count: u32, otherwise: usize| if count == 0 { otherwise } else { count as usize };
         let global = &self.config.global;
         let workers = Workers::start(or_else(global.workers, (cores / 2).max(1)))?;
-        let front = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(or_else(global.login_threads, cores))
-            .thread_name("front-door")
-            .enable_all()
-            .build()?;
+        let (door, posts) = Door::new(or_else(global.login_threads, (cores / 2).max(1)));
         let Self { house, signals, .. } = self;
-        let services = Services::new(self.config, house.handle().clone(), workers);
+        let services = Services::new(self.config, self.tls, house.handle().clone(), workers, door);
         let _ = services.reloaded.set(reloaded);
         let Listeners { tcp, unix } = self.listeners;
-        for listener in tcp {
-            front.spawn(report("listener", accept::tcp(services.clone(), listener)));
-        }
-        // The socket itself stays here, so that it is removed before the process ends.
-        if let Some(socket) = &unix {
-            let listener = socket.listener.try_clone()?;
-            front.spawn(report("unix socket", accept::unix(services.clone(), listener, socket.port)));
+        // The Unix socket itself stays here, so that it is removed before the process ends.
+        let unix_listener = unix.as_ref().map(|socket| Ok::<_, io::Error>((socket.listener.try_clone()?, socket.port)));
+        let mut accepting = Some(accept_all(services.clone(), tcp, unix_listener.transpose()?));
+        for post in posts {
+            match accepting.take() {
+                Some(accepting) => post.open(services.clone(), accepting)?,
+                None => post.open(services.clone(), std::future::ready(()))?,
+            }
         }
         house.block_on(async {
             if let Some(listener) = self.metrics {
                 tokio::spawn(metrics::serve(services.clone(), listener));
             }
             tokio::spawn(housekeeping::housekeeping(services.clone()));
+            tokio::spawn(encryption::watch(services.clone()));
+            let memory = tokio::spawn(warm::keep(services.clone()));
             let signals = tokio::spawn(obey_signals(services.clone(), signals));
             ready();
             until_shutdown(&services).await;
             signals.abort();
+            // It has said itself why it could not write; a disk that does not answer is not waited for.
+            let _ = tokio::time::timeout(warm::PATIENCE, memory).await;
         });
         info!("got shutdown, exiting");
-        front.shutdown_background();
         house.shutdown_background();
         Ok(())
+    }
+}
+
+async fn accept_all(services: Arc<Services>, tcp: Vec<TcpListener>, unix: Option<(UnixListener, u16)>) {
+    for listener in tcp {
+        tokio::spawn(report("listener", accept::tcp(services.clone(), listener)));
+    }
+    if let Some((listener, port)) = unix {
+        tokio::spawn(report("unix socket", accept::unix(services.clone(), listener, port)));
     }
 }
 

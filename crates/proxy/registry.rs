@@ -1,9 +1,11 @@
 //! Who is logged in: touched at login and logout, read by the console, metrics and cancels.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use config::{ClientSettings, Config};
+use config::{ClientSettings, Global};
 
 use crate::client::handle::ClientHandle;
 use crate::error::ClientError;
@@ -24,26 +26,39 @@ struct ClientTable {
     accepted: u64,
     per_database: HashMap<Arc<str>, u32>,
     per_user: HashMap<Arc<str>, u32>,
+    /// Of those who are logging in.
+    per_address: HashMap<IpAddr, u32>,
 }
 
 impl Clients {
     /// Counts a peer that has not logged in yet.
     ///
     /// # Errors
-    /// When `max_unauthenticated_conn` of them are there.
-    pub fn begin_login(&self, config: &Config) -> Result<(), ClientError> {
+    /// When `max_unauthenticated_conn` of them are there, or `max_unauthenticated_conn_per_address` from its address.
+    pub fn begin_login(&self, global: &Global, address: Option<IpAddr>) -> Result<(), ClientError> {
         let mut table = lock(&self.table);
         table.accepted += 1;
-        if table.logging_in >= config.global.max_unauthenticated_conn {
+        if table.logging_in >= global.max_unauthenticated_conn {
             return Err(ClientError::TooManyLogins);
+        }
+        if let Some(address) = address {
+            let same = table.per_address.entry(address).or_default();
+            if global.max_unauthenticated_conn_per_address.is_some_and(|limit| *same >= limit) {
+                return Err(ClientError::TooManyLoginsFromAddress);
+            }
+            *same += 1;
         }
         table.logging_in += 1;
         Ok(())
     }
 
     /// The peer has logged in, or is gone.
-    pub fn end_login(&self) {
-        lock(&self.table).logging_in -= 1;
+    pub fn end_login(&self, address: Option<IpAddr>) {
+        let mut table = lock(&self.table);
+        table.logging_in -= 1;
+        if let Some(address) = address {
+            decrement(&mut table.per_address, &address);
+        }
     }
 
     /// Takes a place for a client of `max_client_conn` and of its database's and user's limits.
@@ -150,7 +165,7 @@ impl ClientTable {
     }
 }
 
-fn decrement(counts: &mut HashMap<Arc<str>, u32>, name: &Arc<str>) {
+fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, u32>, name: &K) {
     if let Some(count) = counts.get_mut(name) {
         *count -= 1;
         if *count == 0 {

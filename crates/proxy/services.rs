@@ -10,8 +10,11 @@ use protocol::params::{Interner, Params, Tracked};
 use tokio::runtime::Handle;
 
 use crate::dns::Dns;
+use crate::encryption::Encryption;
 use crate::errors_seen::ErrorCounts;
 use crate::front::auth::Authenticator;
+use crate::front::door::Door;
+use crate::front::throttle::Throttle;
 use crate::pool_table::PoolTable;
 use crate::registry::{Clients, Servers};
 use crate::state::State;
@@ -34,16 +37,24 @@ pub struct Services {
     pub pools: PoolTable,
     /// Limits across pools.
     pub budget: Mutex<Budget>,
+    /// The TLS in force.
+    pub tls: ArcSwap<Encryption>,
     /// Names and their addresses.
     pub dns: Dns,
     /// Those who relay.
     pub workers: Workers,
     /// The runtime that opens and keeps servers, and all else that is not a client's.
     pub house: Handle,
+    /// Those who log in clients.
+    pub door: Door,
+    /// Failed logins.
+    pub throttle: Throttle,
     /// Who clients are.
     pub authenticator: Authenticator,
-    /// Errors that clients were given.
+    /// Errors that clients were given, by SQLSTATE.
     pub errors: ErrorCounts,
+    /// Logins that failed, by reason.
+    pub auth_failures: ErrorCounts,
     /// Told of each configuration that comes into force.
     pub reloaded: OnceLock<fn(&Config)>,
     /// Paused, disabled, shutting down.
@@ -54,7 +65,7 @@ pub struct Services {
 
 impl Services {
     /// For a process that begins with this configuration.
-    pub fn new(config: Config, house: Handle, workers: Workers) -> Arc<Self> {
+    pub fn new(config: Config, tls: Encryption, house: Handle, workers: Workers, door: Door) -> Arc<Self> {
         Arc::new(Self {
             tracked: Tracked::new(&config.global.track_extra_parameters),
             config: ArcSwap::from_pointee(config),
@@ -63,11 +74,15 @@ impl Services {
             servers: Servers::default(),
             pools: PoolTable::default(),
             budget: Mutex::default(),
+            tls: ArcSwap::from_pointee(tls),
             dns: Dns::default(),
             workers,
+            door,
+            throttle: Throttle::default(),
             house,
             authenticator: Authenticator::default(),
             errors: ErrorCounts::default(),
+            auth_failures: ErrorCounts::default(),
             reloaded: OnceLock::new(),
             state: State::default(),
             interner: Mutex::default(),

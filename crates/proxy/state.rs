@@ -28,7 +28,7 @@ pub enum Shutdown {
 pub struct State {
     paused: Mutex<Paused>,
     shutdown: AtomicU8,
-    /// Told when any of it changes, when a server has ended and when a client has left.
+    /// Told when any of it changes, when a server has ended and, in a shutdown, when a client has left.
     pub changed: Notify,
     /// Held while what is said here is carried to the pools, so that no pool hears of a PAUSE after its RESUME.
     pub(crate) acting: Mutex<()>,
@@ -99,6 +99,13 @@ impl State {
             1 => Shutdown::WaitForClients,
             2 => Shutdown::WaitForServers,
             _ => Shutdown::Immediate,
+        }
+    }
+
+    /// Tells a shutdown that a client has left; nobody else waits for that.
+    pub fn client_left(&self) {
+        if self.shutdown() != Shutdown::No {
+            self.changed.notify_waiters();
         }
     }
 

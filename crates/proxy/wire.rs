@@ -3,6 +3,7 @@
 use std::io;
 
 use protocol::{FrameError, Header};
+use rustls::Connection;
 use thiserror::Error;
 
 use crate::socket::Socket;
@@ -14,6 +15,8 @@ pub struct Wire {
     pub socket: Socket,
     received: Vec<u8>,
     used: usize,
+    /// Goes out before the next message that is sent.
+    queued: Vec<u8>,
     max_len: usize,
 }
 
@@ -29,6 +32,9 @@ pub enum WireError {
     /// A length that cannot be.
     #[error("{0}")]
     Frame(#[from] FrameError),
+    /// Not what may come here.
+    #[error("unexpected message type {0}")]
+    Unexpected(u8),
     /// Longer than what may come here.
     #[error("message of {0} bytes is too large")]
     TooLarge(usize),
@@ -37,12 +43,12 @@ pub enum WireError {
 impl Wire {
     /// Takes messages of at most `max_len` bytes from `socket`.
     pub fn new(socket: Socket, max_len: usize) -> Self {
-        Self { socket, received: Vec::with_capacity(max_len.min(1024)), used: 0, max_len }
+        Self::resume(socket, Vec::with_capacity(max_len.min(1024)), max_len)
     }
 
     /// The same with bytes that were received from it before.
     pub fn resume(socket: Socket, received: Vec<u8>, max_len: usize) -> Self {
-        Self { socket, received, used: 0, max_len }
+        Self { socket, received, used: 0, queued: Vec::new(), max_len }
     }
 
     /// What has been received and not been used.
@@ -71,6 +77,20 @@ impl Wire {
         }
     }
 
+    /// The body of the next message, which must have this tag: another one is not waited for to its end.
+    ///
+    /// # Errors
+    /// What keeps it from coming.
+    pub async fn message_of(&mut self, tag: u8) -> Result<&[u8], WireError> {
+        while self.unused().is_empty() {
+            self.receive().await?;
+        }
+        match self.unused()[0] {
+            other if other != tag => Err(WireError::Unexpected(other)),
+            _ => Ok(self.message().await?.1),
+        }
+    }
+
     /// The next message: its tag and its body.
     ///
     /// # Errors
@@ -96,8 +116,30 @@ impl Wire {
     ///
     /// # Errors
     /// What the socket says.
-    pub async fn send(&self, bytes: &[u8]) -> Result<(), WireError> {
-        Ok(self.socket.send_all(bytes).await?)
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        if self.queued.is_empty() {
+            return Ok(self.socket.send_all(bytes).await?);
+        }
+        self.queue(bytes);
+        Ok(self.socket.send_all(&std::mem::take(&mut self.queued)).await?)
+    }
+
+    /// Keeps bytes back until the next ones are sent: one packet for both.
+    pub fn queue(&mut self, bytes: &[u8]) {
+        self.queued.extend_from_slice(bytes);
+    }
+
+    /// Sends last words, and waits a moment until they have been read.
+    pub async fn part_with(&mut self, words: &[u8]) {
+        self.queue(words);
+        self.socket.part_with(&std::mem::take(&mut self.queued)).await;
+    }
+
+    /// Begins TLS with a handshake of which the beginning may have been received.
+    pub fn start_tls(&mut self, connection: Connection) {
+        self.socket.start_tls(connection, &self.received[self.used..]);
+        self.received.clear();
+        self.used = 0;
     }
 
     /// The socket, and what was received from it and not used.

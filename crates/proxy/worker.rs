@@ -1,15 +1,13 @@
 //! The threads that relay. The only file that knows how they are made: one runtime of one thread each.
 
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{io, thread};
 
 use pool::WorkerId;
 use protocol::params::Params;
 use protocol::statements::ClientStatements;
-use rustix::time::{ClockId, clock_gettime};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -18,18 +16,21 @@ use tracing::error;
 use crate::client::handle::ClientHandle;
 use crate::client::session::Client;
 use crate::clock::Micros;
+use crate::meter::{Busy, Meter};
 use crate::pools::SharedPool;
 use crate::services::{Services, lock};
-use crate::socket::Socket;
+use crate::socket::Detached;
 
 /// How often deadlines are looked at: time limits are kept to this.
 const TICK: Duration = Duration::from_millis(100);
+/// Clients that a worker may have to welcome; more wait at the front door, where they are limited.
+const INBOX: usize = 64;
 
 /// A client on its way to a worker: the only thing that ever moves.
 #[derive(Debug)]
 pub struct Parked {
-    /// Its connection, registered nowhere.
-    pub fd: OwnedFd,
+    /// Its connection.
+    pub socket: Detached,
     /// What others see of it. Dropping the presence logs it out.
     pub presence: Presence,
     /// The parameters it wants.
@@ -71,7 +72,7 @@ impl Drop for Presence {
         }
         self.services.clients.remove(self.handle.pid);
         self.services.clients.leave(&self.handle.database, &self.handle.user);
-        self.services.state.changed.notify_waiters();
+        self.services.state.client_left();
     }
 }
 
@@ -83,8 +84,7 @@ pub struct Workers {
 
 #[derive(Debug)]
 struct Worker {
-    // Bounded by max_client_conn: each client in it has its place.
-    inbox: mpsc::UnboundedSender<Parked>,
+    inbox: mpsc::Sender<Parked>,
     shared: Arc<Shared>,
 }
 
@@ -92,8 +92,7 @@ struct Worker {
 struct Shared {
     clients: Mutex<Slab<Arc<ClientHandle>>>,
     count: AtomicUsize,
-    /// Busy share of the last second in millionths.
-    busy: AtomicU32,
+    busy: Busy,
 }
 
 /// What SHOW WORKERS tells of one.
@@ -114,7 +113,7 @@ impl Workers {
     /// When the system gives no thread or no event queue.
     pub fn start(count: usize) -> io::Result<Self> {
         let start = |number: usize| {
-            let (inbox, parked) = mpsc::unbounded_channel();
+            let (inbox, parked) = mpsc::channel(INBOX);
             let shared = Arc::new(Shared::default());
             let worker = Worker { inbox, shared: shared.clone() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -136,14 +135,14 @@ impl Workers {
         self.list.is_empty()
     }
 
-    /// Hands a client to the worker that has the fewest.
-    pub fn park(&self, mut client: Parked) {
+    /// Hands a client to the worker that has the fewest, and waits while that has no time.
+    pub async fn park(&self, mut client: Parked) {
         let fewest = self.list.iter().min_by_key(|worker| worker.shared.count.load(Ordering::Relaxed));
         let Some(worker) = fewest else { return };
         worker.shared.count.fetch_add(1, Ordering::Relaxed);
         let key = lock(&worker.shared.clients).insert(client.presence.handle.clone());
         client.presence.seat = Some(Seat { worker: worker.shared.clone(), key });
-        if worker.inbox.send(client).is_err() {
+        if worker.inbox.send(client).await.is_err() {
             error!("a worker has ended");
         }
     }
@@ -153,16 +152,16 @@ impl Workers {
         let tell = |(number, worker): (usize, &Worker)| WorkerSnapshot {
             id: number as u16,
             clients: worker.shared.count.load(Ordering::Relaxed),
-            busy_share: f64::from(worker.shared.busy.load(Ordering::Relaxed)) / 1e6,
+            busy_share: worker.shared.busy.share(),
         };
         self.list.iter().enumerate().map(tell).collect()
     }
 }
 
-async fn serve(id: WorkerId, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Parked>) {
+async fn serve(id: WorkerId, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Parked>) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut meter = Meter::new();
+    let mut meter = Meter::start();
     loop {
         tokio::select! {
             parked = inbox.recv() => match parked {
@@ -178,11 +177,11 @@ async fn serve(id: WorkerId, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
 }
 
 fn admit(worker: WorkerId, parked: Parked) {
-    let Parked { fd, presence, params, pool, early } = parked;
+    let Parked { socket, presence, params, pool, early } = parked;
     let services = presence.services.clone();
     let generation = services.generation.load(Ordering::Acquire);
     let Some(rules) = pool.rules(&services.config.load(), generation, &presence.handle.user) else { return };
-    let Ok(socket) = Socket::new(fd) else { return };
+    let Ok(socket) = socket.attach() else { return };
     let statements = ClientStatements::default();
     let client = Client { socket, presence, params, statements, rules, generation, pool, worker, early };
     tokio::spawn(Box::new(client).run());
@@ -196,31 +195,4 @@ fn call_late(shared: &Shared) {
             client.call_late();
         }
     }
-}
-
-/// Measures the share of time in which a thread was at work.
-struct Meter {
-    since: Instant,
-    cpu: Duration,
-}
-
-impl Meter {
-    fn new() -> Self {
-        Self { since: Instant::now(), cpu: thread_cpu() }
-    }
-
-    fn read(&mut self, busy: &AtomicU32) {
-        let elapsed = self.since.elapsed();
-        if elapsed >= Duration::from_secs(1) {
-            let now = Self::new();
-            let share = (now.cpu - self.cpu).as_secs_f64() / elapsed.as_secs_f64();
-            busy.store((share * 1e6) as u32, Ordering::Relaxed);
-            *self = now;
-        }
-    }
-}
-
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }

@@ -112,7 +112,7 @@ fn a_client_that_stops_reading_costs_no_memory_and_stops_nobody() {
     assert_eq!(rows, 200);
 }
 
-fn resident_megabytes(pooler: &Pooler) -> u64 {
+pub fn resident_megabytes(pooler: &Pooler) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", pooler.pid())).expect("the process is there");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident size");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") / 1024

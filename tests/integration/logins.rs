@@ -6,7 +6,7 @@ use crate::harness::{Login, Pooler, Report, Setup, direct, eventually};
 
 /// A pooler for the lab's role that the server lets in by `method`.
 fn before(role: &str, auth_type: &str, secret: &str) -> Pooler {
-    let setup = Setup::new().set("auth_type", auth_type).secret(role, secret);
+    let setup = Setup::new().set("auth_type", auth_type).secret(role, secret).set("auth_failure_delay", 0);
     setup.allow("authentication failed").allow("pooler error").start()
 }
 

@@ -14,7 +14,7 @@ fn pooler() -> (Pooler, Address) {
 
 /// Status and body of a GET.
 #[track_caller]
-fn get(address: &Address, path: &str) -> (u16, String) {
+pub fn get(address: &Address, path: &str) -> (u16, String) {
     let mut stream = Stream::connect(address).expect("somebody listens");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: pooler\r\nConnection: close\r\n\r\n").expect("it reads");
     let mut answer = String::new();

@@ -29,6 +29,8 @@ pub struct ClientHandle {
     pub local: Address,
     /// When it connected.
     pub connected_at: Micros,
+    /// TLS in PgBouncer's words.
+    pub tls: Option<Arc<str>>,
     doing: AtomicU8,
     cut: AtomicU8,
     canceled: AtomicBool,
@@ -93,6 +95,8 @@ pub struct Identity {
     pub local: Address,
     /// When it connected.
     pub connected_at: Micros,
+    /// TLS in PgBouncer's words: version, cipher suite and key exchange.
+    pub tls: Option<Arc<str>>,
 }
 
 impl ClientHandle {
@@ -107,6 +111,7 @@ impl ClientHandle {
             remote: identity.remote,
             local: identity.local,
             connected_at: identity.connected_at,
+            tls: identity.tls,
             doing: AtomicU8::new(Doing::Idle as u8),
             cut: AtomicU8::new(0),
             canceled: AtomicBool::new(false),

@@ -63,7 +63,7 @@ async fn give_back(
     if let Some(query) = reset {
         lease.server().info.set_state(ServerState::Tested);
         let answer = tokio::time::timeout(PATIENCE, lease.server().ask(services, query)).await;
-        if !matches!(answer, Ok(Ok(Answer { status: TxStatus::Idle, error: None }))) {
+        if !matches!(answer, Ok(Ok(Answer { status: TxStatus::Idle, error: None, .. }))) {
             pool.add_usage(Some(usage));
             return lease.close("server_reset_query failed");
         }
@@ -86,7 +86,7 @@ async fn calm(services: &Arc<Services>, server: &mut Server, client: u64, desk: 
                     info!(server = server.info.id, "canceling the query of a client that is gone");
                     cancel::cancel_server(services, &server.info, client);
                 }
-                let received = poll_fn(|cx| desk.down.poll_recv(cx, &server.socket)).await.ok()?;
+                let received = poll_fn(|cx| desk.down.poll_recv(cx, &mut server.socket)).await.ok()?;
                 (received > 0).then_some(())?;
             }
             WayBack::CopyFail { sync } => {
@@ -102,7 +102,7 @@ async fn calm(services: &Arc<Services>, server: &mut Server, client: u64, desk: 
     }
 }
 
-async fn send(server: &Server, desk: &mut Desk, request: &[u8]) -> Option<()> {
+async fn send(server: &mut Server, desk: &mut Desk, request: &[u8]) -> Option<()> {
     let mut rest = request;
     while let Ok(Some(header)) = Header::peek(rest) {
         let (message, behind) = rest.split_at_checked(header.total_len())?;

@@ -28,7 +28,7 @@ pub const MAX_WHOLE_MESSAGE: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Relay<'a> {
     /// The client's connection.
-    pub socket: &'a Socket,
+    pub socket: &'a mut Socket,
     /// What others see of the client.
     pub handle: &'a ClientHandle,
     /// What the configuration says.
@@ -139,7 +139,7 @@ impl Relay<'_> {
         let mut moved = false;
         loop {
             self.judge_requests()?;
-            match self.desk.up.poll_send(cx, &self.server.socket) {
+            match self.desk.up.poll_send(cx, &mut self.server.socket) {
                 Poll::Ready(Ok(sent)) => {
                     self.desk.usage.totals.bytes_received += sent as u64;
                     moved |= sent > 0;
@@ -224,7 +224,7 @@ impl Relay<'_> {
             if fatal {
                 return Err(End::ServerEnded);
             }
-            match self.desk.down.poll_recv(cx, &self.server.socket) {
+            match self.desk.down.poll_recv(cx, &mut self.server.socket) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(End::Refused(ClientError::ServerCrashed)),
                 Poll::Ready(Ok(received)) => {
                     // Counted on arrival: what is left for the client is sent when the server has gone back.

@@ -96,6 +96,13 @@ impl Rules {
         earlier(limit.map(|limit| since.after(limit)), transaction)
     }
 
+    /// When to look at a client again that waits for a server: its limit, or the moment to tell it so (`query_wait_notify`).
+    pub fn wait_deadline(&self, began: Micros, told: bool) -> Option<Micros> {
+        let limit = self.deadline(Doing::Waiting, began, None);
+        let notify = self.query_wait_notify.filter(|_| !told).map(|after| began.after(after));
+        limit.into_iter().chain(notify).min()
+    }
+
     /// Until when a client may be silent outside a transaction. Reads the clock only where there is a limit.
     pub fn idle_deadline(&self, doing: Doing) -> Option<Micros> {
         let limit = self.client_idle.filter(|_| doing == Doing::Idle)?;

@@ -1,5 +1,6 @@
 //! The life of a client after login: idle, in the queue, with a server, and again, until it leaves.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,9 +23,8 @@ use super::rules::Rules;
 use crate::clock::Micros;
 use crate::error::ClientError;
 use crate::flow::LentDesk;
-use crate::link;
+use crate::link::{self, Wishes};
 use crate::pools::{Lease, SharedPool};
-use crate::services::Services;
 use crate::socket::{LAST_WORDS, Socket};
 use crate::worker::Presence;
 
@@ -59,7 +59,9 @@ pub struct Client {
 /// Why a client's session ends.
 #[derive(Debug)]
 enum Farewell {
-    /// It left, or has been told already.
+    /// It left.
+    Left(&'static str),
+    /// It has been told already, or cannot be.
     Silent(&'static str),
     /// It is told this.
     Told(ClientError),
@@ -68,7 +70,7 @@ enum Farewell {
 impl From<ClientError> for Farewell {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::ClientLeft => Self::Silent("client unexpected eof"),
+            ClientError::ClientLeft => Self::Left("client unexpected eof"),
             error => Self::Told(error),
         }
     }
@@ -91,7 +93,7 @@ impl Client {
         })
         .await;
         let farewell = match self.serve().await {
-            Ok(()) => Farewell::Silent("client close request"),
+            Ok(()) => Farewell::Left("client close request"),
             Err(farewell) => farewell,
         };
         Box::pin(self.leave(farewell)).await;
@@ -99,10 +101,6 @@ impl Client {
 
     fn handle(&self) -> &Arc<ClientHandle> {
         &self.presence.handle
-    }
-
-    fn services(&self) -> &Arc<Services> {
-        &self.presence.services
     }
 
     async fn serve(&mut self) -> Result<(), Farewell> {
@@ -121,7 +119,7 @@ impl Client {
                 held = self.transaction(&mut desk, held.take()).await?;
                 self.flush(&mut desk).await?;
                 if desk.leaving {
-                    return Err(Farewell::Silent("client close request"));
+                    return Err(Farewell::Left("client close request"));
                 }
                 if desk.up.is_empty() {
                     break;
@@ -143,7 +141,7 @@ impl Client {
             {
                 return Poll::Ready(Ok(()));
             }
-            self.socket.poll_readable(cx).map_err(|_| Farewell::Silent("client unexpected eof"))
+            self.socket.poll_readable(cx).map_err(|_| Farewell::Left("client unexpected eof"))
         })
         .await
     }
@@ -179,7 +177,7 @@ impl Client {
         loop {
             while let Some(header) = Header::peek(desk.up.unjudged()).map_err(ClientError::Frame)? {
                 match header.tag {
-                    b'X' => return Err(Farewell::Silent("client close request")),
+                    b'X' => return Err(Farewell::Left("client close request")),
                     b'H' | b'd' | b'c' | b'f' => desk.up.skip(header.total_len()),
                     _ => return Ok(First::Request),
                 }
@@ -192,12 +190,14 @@ impl Client {
         }
     }
 
-    async fn receive(&self, desk: &mut LentDesk) -> Result<(), Farewell> {
+    async fn receive(&mut self, desk: &mut LentDesk) -> Result<(), Farewell> {
         let received = poll_fn(|cx| match self.interrupted(None) {
             Poll::Ready(error) => Poll::Ready(Err(Farewell::Told(error))),
-            Poll::Pending => desk.up.poll_recv(cx, &self.socket).map_err(|_| Farewell::Silent("client unexpected eof")),
+            Poll::Pending => {
+                desk.up.poll_recv(cx, &mut self.socket).map_err(|_| Farewell::Left("client unexpected eof"))
+            }
         });
-        if received.await? == 0 { Err(Farewell::Silent("client unexpected eof")) } else { Ok(()) }
+        if received.await? == 0 { Err(Farewell::Left("client unexpected eof")) } else { Ok(()) }
     }
 
     /// One transaction, or as many as the client has sent at once. In session mode the server is kept.
@@ -221,17 +221,18 @@ impl Client {
         let began = Micros::now();
         self.presence.handle.set_requested_at(began);
         self.presence.handle.take_canceled();
-        self.presence.handle.set_doing(Doing::Waiting, self.next_wait_deadline(began, false));
+        self.presence.handle.set_doing(Doing::Waiting, self.rules.wait_deadline(began, false));
         for attempt in 0u32.. {
             if attempt >= FREE_ATTEMPTS {
                 Box::pin(tokio::time::sleep(RETRY * attempt.min(10))).await;
             }
-            let mut wait = Wait { client: self, began, socket_is_quiet: true };
-            let (pool, handle) = (&self.pool, self.handle());
-            let lease = pool.check_out(handle, self.worker, &mut desk.usage, |cx| wait.interrupted(cx)).await?;
+            let (handle, rules) = (&self.presence.handle, &*self.rules);
+            let mut wait = Wait { socket: &mut self.socket, handle, rules, began, socket_is_quiet: true };
+            let lease = self.pool.check_out(handle, self.worker, &mut desk.usage, |cx| wait.interrupted(cx)).await?;
             // A server that turns out to be dead is nobody's fault: another one is tried, within the same time limit.
             let mut params = self.params.clone();
-            let joined = link::join(self.link(), lease, &mut params, |cx| wait.interrupted(cx)).await?;
+            let wishes = Wishes::new(&self.presence, rules, self.worker);
+            let joined = link::join(wishes, lease, &mut params, |cx| wait.interrupted(cx)).await?;
             self.params = params;
             if let Some(lease) = joined {
                 return Ok(lease);
@@ -240,19 +241,8 @@ impl Client {
         Err(ClientError::ServerCrashed)
     }
 
-    fn link(&self) -> link::Wishes<'_> {
-        link::Wishes {
-            rules: &self.rules,
-            services: &self.presence.services,
-            handle: &self.presence.handle,
-            worker: self.worker,
-        }
-    }
-
-    fn next_wait_deadline(&self, began: Micros, told: bool) -> Option<Micros> {
-        let limit = self.rules.deadline(Doing::Waiting, began, None);
-        let notify = self.rules.query_wait_notify.filter(|_| !told).map(|after| began.after(after));
-        limit.into_iter().chain(notify).min()
+    fn wishes(&self) -> Wishes<'_> {
+        Wishes::new(&self.presence, &self.rules, self.worker)
     }
 
     /// Lets client and server talk until the server is at rest, and returns it.
@@ -267,7 +257,7 @@ impl Client {
         let mut clock = XactClock { xact: began, query: None, is_new: !was_held };
         let end = {
             let mut relay = Relay {
-                socket: &self.socket,
+                socket: &mut self.socket,
                 handle: &self.presence.handle,
                 rules: &self.rules,
                 services: &self.presence.services,
@@ -291,7 +281,7 @@ impl Client {
             }
             End::ClientLeft => {
                 self.abandon(desk, lease);
-                Err(Farewell::Silent("client close request"))
+                Err(Farewell::Left("client close request"))
             }
             End::Refused(error) => {
                 let (left, inside) = (desk.down.take_cleared(), desk.down.is_inside_message());
@@ -318,7 +308,7 @@ impl Client {
             self.presence.handle.set_server(0);
             // A reload may have ended session mode under a session, whose traces are still there.
             if self.rules.reset_always || was_held {
-                reclaim::reset(self.link(), self.pool.clone(), lease, proof, &desk.usage);
+                reclaim::reset(self.wishes(), self.pool.clone(), lease, proof, &desk.usage);
             } else {
                 self.pool.check_in(lease, proof, self.worker, &desk.usage);
             }
@@ -331,21 +321,21 @@ impl Client {
     /// The client goes, and leaves a server that may be busy.
     fn abandon(&self, desk: &mut LentDesk, lease: Lease) {
         let desk = desk.replace(self.rules.pkt_buf);
-        reclaim::start(self.link(), self.pool.clone(), lease, desk);
+        reclaim::start(self.wishes(), self.pool.clone(), lease, desk);
     }
 
     /// Sends the client what is left for it. One that does not read is idle, and has an idle client's time.
-    async fn flush(&self, desk: &mut LentDesk) -> Result<(), Farewell> {
+    async fn flush(&mut self, desk: &mut LentDesk) -> Result<(), Farewell> {
         let mut is_slow = false;
         poll_fn(|cx| {
             if self.interrupted(None).is_ready() {
                 return Poll::Ready(Err(Farewell::Silent("client does not read")));
             }
-            let sent = desk.down.poll_send(cx, &self.socket);
+            let sent = desk.down.poll_send(cx, &mut self.socket);
             if sent.is_pending() && !std::mem::replace(&mut is_slow, true) {
                 self.handle().set_doing(Doing::Idle, self.rules.idle_deadline(Doing::Idle));
             }
-            sent.map_err(|_| Farewell::Silent("client unexpected eof"))
+            sent.map_err(|_| Farewell::Left("client unexpected eof"))
         })
         .await
         .map(|_| ())
@@ -365,9 +355,9 @@ impl Client {
                             .socket
                             .send_all(&answer)
                             .await
-                            .map_err(|_| Farewell::Silent("client unexpected eof"));
+                            .map_err(|_| Farewell::Left("client unexpected eof"));
                     }
-                    b'X' => return Err(Farewell::Silent("client close request")),
+                    b'X' => return Err(Farewell::Left("client close request")),
                     _ => {}
                 }
             }
@@ -375,13 +365,17 @@ impl Client {
         }
     }
 
-    async fn leave(&self, farewell: Farewell) {
-        let (handle, services) = (self.handle(), self.services());
+    async fn leave(&mut self, farewell: Farewell) {
+        let (handle, services) = (&self.presence.handle, &self.presence.services);
         handle.set_server(0);
         let config = services.config.load();
         let age = Micros::now().since(handle.connected_at) / 1_000_000;
-        let reason = match farewell {
-            Farewell::Silent(reason) => reason.to_owned(),
+        let reason: Cow<'static, str> = match farewell {
+            Farewell::Left(reason) => reason.into(),
+            Farewell::Silent(reason) => {
+                self.socket.shutdown();
+                reason.into()
+            }
             Farewell::Told(error) => {
                 services.errors.count(error.sqlstate());
                 if self.rules.log_errors {
@@ -389,39 +383,39 @@ impl Client {
                 }
                 // Who does not read has had its chance.
                 self.socket.part_with(&error.to_message()).await;
-                error.to_string()
+                Cow::Owned(error.to_string())
             }
         };
         if config.global.log_disconnections {
             info!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "closing because: {reason} (age={age}s)");
         }
-        self.socket.shutdown();
     }
 }
 
 /// What a client in the queue listens to.
 struct Wait<'a> {
-    client: &'a Client,
+    socket: &'a mut Socket,
+    handle: &'a ClientHandle,
+    rules: &'a Rules,
     began: Micros,
     socket_is_quiet: bool,
 }
 
 impl Wait<'_> {
     fn interrupted(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
-        let client = self.client;
-        if client.presence.handle.take_canceled() {
+        if self.handle.take_canceled() {
             return Poll::Ready(ClientError::Canceled);
         }
-        if let Some(cut) = client.presence.handle.is_cut() {
+        if let Some(cut) = self.handle.is_cut() {
             return Poll::Ready(cut.error());
         }
-        if client.presence.handle.take_late() {
+        if self.handle.take_late() {
             let now = Micros::now();
-            let limit = client.rules.deadline(Doing::Waiting, self.began, None);
+            let limit = self.rules.deadline(Doing::Waiting, self.began, None);
             if limit.is_some_and(|limit| limit <= now) {
-                return Poll::Ready(client.rules.verdict(Doing::Waiting, now, None));
+                return Poll::Ready(self.rules.verdict(Doing::Waiting, now, None));
             }
-            if client.presence.handle.is_late(now) {
+            if self.handle.is_late(now) {
                 self.tell(cx);
             }
         }
@@ -433,15 +427,14 @@ impl Wait<'_> {
         let text = "No server connection available in postgres backend, client being queued";
         messages::report(&mut notice, Severity::Notice, sqlstate::SUCCESSFUL_COMPLETION, text, "");
         // Sent whole or not at all: part of a message would spoil the connection, and the socket is empty now.
-        let _ = self.client.socket.poll_send(cx, &notice);
-        let deadline = self.client.next_wait_deadline(self.began, true);
-        self.client.presence.handle.set_doing(Doing::Waiting, deadline);
+        let _ = self.socket.poll_send(cx, &notice);
+        self.handle.set_doing(Doing::Waiting, self.rules.wait_deadline(self.began, true));
     }
 
     /// A client that closes its connection while it waits is noticed, unless it has sent more requests before.
     fn client_left(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
         if self.socket_is_quiet {
-            match self.client.socket.poll_peek(cx) {
+            match self.socket.poll_peek(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(true)) => self.socket_is_quiet = false,
                 Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(ClientError::ClientLeft),

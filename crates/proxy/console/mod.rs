@@ -94,7 +94,7 @@ impl From<WireError> for End {
         match error {
             WireError::Io(_) | WireError::Closed => Self::Gone(error),
             WireError::Frame(error) => Self::Malformed(Malformed(error.to_string())),
-            WireError::TooLarge(_) => Self::Malformed(Malformed(error.to_string())),
+            WireError::TooLarge(_) | WireError::Unexpected(_) => Self::Malformed(Malformed(error.to_string())),
         }
     }
 }

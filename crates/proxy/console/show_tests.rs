@@ -73,7 +73,7 @@ fn the_smaller_tables_have_pgbouncers_columns() {
 #[test]
 fn our_own_tables_keep_their_columns() {
     assert_columns(&sockets::WAITING, "database:t user:t addr:t port wait wait_us why:t id");
-    assert_columns(&various::WORKERS, "id clients busy_percent");
+    assert_columns(&various::WORKERS, "type:t id clients queued handshakes:q logins:q busy_percent at_ceiling:t");
 }
 
 #[test]

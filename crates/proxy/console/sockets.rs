@@ -30,6 +30,7 @@ pub(super) struct SocketRow {
     id: u64,
     link: u64,
     remote_pid: u64,
+    tls: Option<Arc<str>>,
     application_name: String,
 }
 
@@ -53,7 +54,7 @@ macro_rules! socket_columns {
             text("ptr", |s| pointer(s.id)),
             text("link", |s| pointer(s.link)),
             int4("remote_pid", |s| s.remote_pid),
-            text("tls", |_| String::new()),
+            text("tls", |s: &SocketRow| s.tls.as_deref().unwrap_or_default().to_owned()),
             text("application_name", |s| s.application_name.clone()),
             int4("prepared_statements", |_| 0),
             int4("id", |s| s.id),
@@ -142,6 +143,7 @@ fn client_row(client: &ClientHandle, name: Option<usize>, now: Micros) -> Socket
         id: client.id,
         link,
         remote_pid: u64::try_from(client.remote.pid()).unwrap_or(0),
+        tls: client.tls.clone(),
         application_name: String::from_utf8_lossy(application_name.unwrap_or_default()).into_owned(),
     }
 }
@@ -181,6 +183,7 @@ fn server_row(server: &ServerInfo, pool: Option<&SharedPool>, now: Micros) -> So
         id: server.id,
         link: server.client(),
         remote_pid: if unix_pid > 0 { unix_pid } else { server.pid.into() },
+        tls: server.tls.as_ref().map(|tls| tls.words.clone()),
         application_name: String::new(),
     }
 }

@@ -10,10 +10,10 @@ use super::table::{Answer, Table, int4, int8, maybe, text};
 use super::{VERSION, pools};
 use crate::client::handle::ClientHandle;
 use crate::dns::Ttls;
+use crate::meter::is_at_ceiling;
 use crate::pools::SharedPool;
 use crate::server::connection::Server;
 use crate::services::Services;
-use crate::worker::WorkerSnapshot;
 
 pub(super) static CONFIG: Table<ConfigRow> = Table {
     columns: &[
@@ -174,14 +174,50 @@ pub(super) fn peer_pools() -> Answer {
     PEER_POOLS.answer(std::iter::empty())
 }
 
-pub(super) static WORKERS: Table<WorkerSnapshot> = Table {
+/// A thread, one that relays or one of the front door.
+#[derive(Debug)]
+pub(super) struct ThreadRow {
+    kind: &'static str,
+    id: u16,
+    clients: usize,
+    queued: usize,
+    handshakes: u64,
+    logins: u64,
+    busy_share: f64,
+}
+
+pub(super) static WORKERS: Table<ThreadRow> = Table {
     columns: &[
+        text("type", |w| w.kind.to_owned()),
         int4("id", |w| w.id.into()),
         int4("clients", |w| w.clients as u64),
+        int4("queued", |w| w.queued as u64),
+        int8("handshakes", |w| w.handshakes),
+        int8("logins", |w| w.logins),
         int4("busy_percent", |w| (w.busy_share * 100.0).round() as u64),
+        text("at_ceiling", |w| if is_at_ceiling(w.busy_share) { "yes" } else { "no" }.to_owned()),
     ],
 };
 
 pub(super) fn workers(services: &Services) -> Answer {
-    WORKERS.answer(services.workers.snapshot().into_iter())
+    let workers = services.workers.snapshot().into_iter().map(|w| ThreadRow {
+        kind: "worker",
+        id: w.id,
+        clients: w.clients,
+        queued: 0,
+        handshakes: 0,
+        logins: 0,
+        busy_share: w.busy_share,
+    });
+    let doors = services.door.snapshot().into_iter().map(|d| ThreadRow {
+        kind: "front-door",
+        id: d.id,
+        clients: d.in_flight,
+        queued: d.queued,
+        handshakes: d.handshakes,
+        logins: d.logins,
+        busy_share: d.busy_share,
+    });
+    let all: Vec<_> = workers.chain(doors).collect();
+    WORKERS.answer(all.into_iter())
 }

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::{ControlError, clients, pool_maker};
 use crate::client::handle::Cut;
+use crate::encryption::Encryption;
 use crate::pools::SharedPool;
 use crate::server::target::{Credentials, Target};
 use crate::services::{Services, lock};
@@ -33,7 +34,8 @@ pub fn reload(services: &Arc<Services>) -> Result<Report, Problems> {
     let running = services.config.load_full();
     let changes = running.diff(&next);
     keep_until_restart(&mut next.global, &running.global);
-    apply(services, next);
+    let tls = Encryption::load(&next.global).map_err(|error| problem(&running, error.to_string()))?;
+    apply(services, next, Some(tls));
     for warning in &warnings {
         warn!("{warning}");
     }
@@ -52,25 +54,39 @@ pub fn set(services: &Arc<Services>, key: &str, value: &str) -> Result<(), Contr
     let _alone = lock(&services.state.configuring);
     let running = services.config.load_full();
     let next = running.set(key, value).map_err(ControlError::SetFailed)?;
-    apply(services, next);
+    let tls = if key.contains("_tls") {
+        Some(Encryption::load(&next.global).map_err(|error| ControlError::SetFailed(error.to_string()))?)
+    } else {
+        None
+    };
+    apply(services, next, tls);
     Ok(())
 }
 
 fn path(config: &Config) -> Result<PathBuf, Problems> {
     let named = Some(&config.global.conffile).filter(|path| !path.is_empty()).map(PathBuf::from);
-    named.or_else(|| config.path.clone()).ok_or_else(|| {
-        let message = "there is no configuration file to read again".to_owned();
-        Problems(vec![Problem { file: PathBuf::new(), line: 1, col: 1, message }])
-    })
+    named
+        .or_else(|| config.path.clone())
+        .ok_or_else(|| problem(config, "there is no configuration file to read again".to_owned()))
+}
+
+fn problem(config: &Config, message: String) -> Problems {
+    let file = config.path.clone().unwrap_or_default();
+    Problems(vec![Problem { file, line: 1, col: 1, message }])
 }
 
 /// Puts a configuration into force. From here on nothing can fail.
-fn apply(services: &Arc<Services>, next: Config) {
+fn apply(services: &Arc<Services>, next: Config, tls: Option<Encryption>) {
     let whole = lock(&services.state.acting);
     let running = services.config.load_full();
     let changes = running.diff(&next);
+    let other_tls = differs_in_server_tls(&running.global, &next.global);
     let next = Arc::new(next);
+    if let Some(tls) = tls {
+        services.tls.store(Arc::new(tls));
+    }
     services.config.store(next.clone());
+    services.authenticator.lookups.clear();
     // Later than the configuration: who sees the new number reads the new rules.
     services.generation.fetch_add(1, Ordering::Release);
     if let Some(reloaded) = services.reloaded.get() {
@@ -80,7 +96,9 @@ fn apply(services: &Arc<Services>, next: Config) {
     for pool in services.pools.all() {
         match next.find_database(&pool.database) {
             None => remove(services, &pool),
-            Some(database) => update(services, &pool, &next, &database, is_dirty(&changes, &next, &pool.database)),
+            Some(database) => {
+                update(services, &pool, &next, &database, other_tls || is_dirty(&changes, &next, &pool.database))
+            }
         }
     }
     clients::cut_clients(services, gone, Cut::DatabaseRemoved);
@@ -94,6 +112,15 @@ fn apply(services: &Arc<Services>, next: Config) {
     }
     drop(whole);
     pool_maker::warm_up(services);
+}
+
+/// Whether servers are to be reached under other TLS than before.
+fn differs_in_server_tls(running: &Global, next: &Global) -> bool {
+    macro_rules! differ {
+        ($($setting:ident)*) => { $(running.$setting != next.$setting)||* };
+    }
+    differ!(server_channel_binding server_tls13_ciphers server_tls_ca_file server_tls_cert_file server_tls_ciphers
+        server_tls_key_file server_tls_protocols server_tls_sslmode server_tls_sslnegotiation)
 }
 
 /// Whether the servers of a database are no longer where, or who, its entry says.
@@ -135,7 +162,7 @@ fn keep_until_restart(next: &mut Global, running: &Global) {
     keep!(next, running:
         disable_pqexec job_name listen_addr listen_backlog listen_port log_format login_threads metrics_listen_addr
         metrics_listen_port pidfile pkt_buf resolv_conf so_reuseport stats_period track_extra_parameters unix_socket_dir
-        unix_socket_group unix_socket_mode user workers
+        unix_socket_group unix_socket_mode user warm_start_file workers
     );
 }
 
@@ -163,7 +190,8 @@ mod tests {
         {
             "changed".clone_into(text);
         }
-        for text in [&mut global.unix_socket_dir, &mut global.unix_socket_group, &mut global.user] {
+        let more = [&mut global.unix_socket_dir, &mut global.unix_socket_group, &mut global.user];
+        for text in more.into_iter().chain([&mut global.warm_start_file]) {
             "changed".clone_into(text);
         }
         let restart: Vec<_> =

@@ -14,12 +14,16 @@ use super::*;
 use crate::address::Address;
 use crate::client::handle::{ClientHandle, Cut, Identity};
 use crate::clock::Micros;
+use crate::encryption::Encryption;
+use crate::front::door::Door;
 use crate::pools::SharedPool;
 use crate::worker::Workers;
 
 /// All that tasks share, for a test's own runtime.
 pub(crate) fn services(config: Config) -> Arc<Services> {
-    Services::new(config, Handle::current(), Workers::start(1).expect("a thread can be started"))
+    let workers = Workers::start(1).expect("a thread can be started");
+    let (door, _) = Door::new(1);
+    Services::new(config, Encryption::default(), Handle::current(), workers, door)
 }
 
 /// A database with a forced user whose server is at this listener.
@@ -47,6 +51,7 @@ pub(crate) fn client(services: &Services, database: &str) -> Arc<ClientHandle> {
         remote: end.clone(),
         local: end,
         connected_at: Micros::now(),
+        tls: None,
     };
     let id = services.next_id();
     services.clients.add(|| id as u32, |pid| ClientHandle::new(id, pid, Box::new([7; 4]), identity))

@@ -1,24 +1,25 @@
-//! Accepting connections: each gets a task that ends with its login.
+//! Accepting connections: each goes to a thread of the front door.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::libc;
 use nix::sys::socket::SetSockOpt;
 use nix::sys::socket::sockopt::SetStruct;
-use tokio::net;
+use rustix::net::SocketAddrAny;
 use tracing::{info, warn};
 
-use super::login::{self, Peer};
+use super::door::Arrival;
 use crate::address::Address;
-use crate::clock::Micros;
 use crate::server::dial;
 use crate::services::Services;
-use crate::socket::Socket;
+use crate::socket::Listener;
 use crate::state::Shutdown;
 
 /// Linux's TCP_DEFER_ACCEPT, in seconds: a connection is accepted when it has said something.
@@ -34,25 +35,27 @@ const REST: Duration = Duration::from_millis(100);
 /// # Errors
 /// When the runtime cannot take the listener.
 pub async fn tcp(services: Arc<Services>, listener: TcpListener) -> io::Result<()> {
-    let listener = net::TcpListener::from_std(listener)?;
-    let mut deferred = None;
+    let here = listener.local_addr()?;
+    let listener = Listener::new(listener.into())?;
+    let mut generation = None;
+    let mut ending = pin!(shutdown_begins(&services));
     loop {
-        let wanted = services.config.load().global.tcp_defer_accept;
-        if deferred.replace(wanted) != Some(wanted)
-            && let Err(error) = DeferAccept.set(&listener, &wanted)
-        {
-            warn!("tcp_defer_accept: {error}");
+        let newest = services.generation.load(Ordering::Acquire);
+        if generation.replace(newest) != Some(newest) {
+            tune(&services, &listener);
         }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown_begins(&services) => return Ok(()),
+            () = &mut ending => return Ok(()),
         };
         match accepted {
-            Ok((stream, remote)) => {
-                if let Err(error) = tcp_peer(&services, stream, remote) {
-                    info!("a connection was lost at once: {error}");
+            Ok((fd, remote)) => match ends(here, &fd, remote) {
+                Ok((remote, local)) => {
+                    let limit = services.config.load().global.max_unauthenticated_conn;
+                    services.door.admit(Arrival { fd, remote, local }, limit);
                 }
-            }
+                Err(error) => info!("a connection was lost at once: {error}"),
+            },
             Err(error) => rest_after(&error).await,
         }
     }
@@ -63,14 +66,17 @@ pub async fn tcp(services: Arc<Services>, listener: TcpListener) -> io::Result<(
 /// # Errors
 /// When the runtime cannot take the listener.
 pub async fn unix(services: Arc<Services>, listener: UnixListener, port: u16) -> io::Result<()> {
-    let listener = net::UnixListener::from_std(listener)?;
+    let listener = Listener::new(listener.into())?;
+    let local = Address::Unix { pid: 0, uid: 0, port };
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                if let Err(error) = unix_peer(&services, stream, port) {
-                    info!("a connection was lost at once: {error}");
+            Ok((fd, _)) => match unix_peer(&fd, port) {
+                Ok(remote) => {
+                    let limit = services.config.load().global.max_unauthenticated_conn;
+                    services.door.admit(Arrival { fd, remote, local: local.clone() }, limit);
                 }
-            }
+                Err(error) => info!("a connection was lost at once: {error}"),
+            },
             Err(error) => rest_after(&error).await,
         }
     }
@@ -91,22 +97,27 @@ async fn rest_after(error: &io::Error) {
     tokio::time::sleep(REST).await;
 }
 
-fn tcp_peer(services: &Arc<Services>, stream: net::TcpStream, remote: SocketAddr) -> io::Result<()> {
-    let local = Address::Tcp(stream.local_addr()?);
-    let fd = OwnedFd::from(stream.into_std()?);
-    dial::tune(&fd, &services.config.load().global)?;
-    begin(services, fd, Address::Tcp(remote), local)
+/// Linux gives the options of a listening socket to those that it accepts: set once, they cost a login nothing.
+fn tune(services: &Services, listener: &Listener) {
+    let config = services.config.load();
+    let Ok(fd) = listener.as_fd() else { return };
+    if let Err(error) = dial::tune(fd, &config.global) {
+        warn!("socket options: {error}");
+    }
+    if let Err(error) = DeferAccept.set(&fd, &config.global.tcp_defer_accept) {
+        warn!("tcp_defer_accept: {error}");
+    }
 }
 
-fn unix_peer(services: &Arc<Services>, stream: net::UnixStream, port: u16) -> io::Result<()> {
-    let credentials = stream.peer_cred()?;
-    let remote = Address::Unix { pid: credentials.pid().unwrap_or(0), uid: credentials.uid(), port };
-    let local = Address::Unix { pid: 0, uid: 0, port };
-    begin(services, stream.into_std()?.into(), remote, local)
+/// Both ends: ours is the listener's, unless that stands for all addresses.
+fn ends(here: SocketAddr, fd: &OwnedFd, remote: Option<SocketAddrAny>) -> io::Result<(Address, Address)> {
+    let tcp = |any: SocketAddrAny| SocketAddr::try_from(any).map(Address::Tcp).map_err(io::Error::from);
+    let remote = tcp(remote.ok_or(io::ErrorKind::NotConnected)?)?;
+    let local = if here.ip().is_unspecified() { tcp(rustix::net::getsockname(fd)?)? } else { Address::Tcp(here) };
+    Ok((remote, local))
 }
 
-fn begin(services: &Arc<Services>, fd: OwnedFd, remote: Address, local: Address) -> io::Result<()> {
-    let peer = Peer { socket: Socket::new(fd)?, remote, local, connected_at: Micros::now() };
-    tokio::spawn(login::serve(services.clone(), peer));
-    Ok(())
+fn unix_peer(fd: &OwnedFd, port: u16) -> io::Result<Address> {
+    let credentials = rustix::net::sockopt::socket_peercred(fd)?;
+    Ok(Address::Unix { pid: credentials.pid.as_raw_nonzero().get(), uid: credentials.uid.as_raw(), port })
 }

@@ -1,29 +1,34 @@
 //! From the first byte to a client in the hands of its worker.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use config::{Config, Database};
 use protocol::backend::TxStatus;
 use protocol::messages::{self, Authentication, Severity};
 use protocol::params::Params;
-use protocol::startup::{Opening, Startup};
+use protocol::startup::Startup;
 use protocol::{options, sqlstate};
 use thiserror::Error;
 use tracing::{info, warn};
 
-use super::auth::Proven;
+use super::auth::{Applicant, Proven};
+use super::door::{Desk, Place};
+use super::hello::{self, Hello};
 use crate::address::Address;
-use crate::cancel;
 use crate::client::handle::{ClientHandle, Identity};
 use crate::clock::Micros;
 use crate::console::{self, Access};
 use crate::control;
 use crate::error::ClientError;
-use crate::pools::{Greeting, SharedPool};
+use crate::greeting::Welcome;
+use crate::pools::SharedPool;
 use crate::random;
 use crate::services::{Services, lock};
 use crate::socket::Socket;
 use crate::state::Shutdown;
+use crate::tls::{self, ClientTls};
 use crate::wire::{Wire, WireError};
 use crate::worker::{Parked, Presence};
 
@@ -49,6 +54,9 @@ pub enum LoginEnd {
     /// Nobody is there to be told.
     #[error("{0}")]
     Gone(WireError),
+    /// The TLS handshake failed; an alert has told the peer.
+    #[error("TLS handshake failed: {0}")]
+    Tls(String),
     /// It wanted something else: a cancel.
     #[error("done")]
     Done,
@@ -57,6 +65,7 @@ pub enum LoginEnd {
 impl From<WireError> for LoginEnd {
     fn from(error: WireError) -> Self {
         match error {
+            WireError::Unexpected(tag) => Self::Told(ClientError::UnexpectedLoginMessage(tag)),
             WireError::TooLarge(len) => Self::Told(ClientError::LoginPacketTooLarge(len)),
             WireError::Frame(error) => Self::Told(error.into()),
             WireError::Io(_) | WireError::Closed => Self::Gone(error),
@@ -65,73 +74,82 @@ impl From<WireError> for LoginEnd {
 }
 
 /// A peer's place among those that have not logged in.
-struct Place(Arc<Services>);
+struct Unauthenticated<'a>(&'a Services, Option<IpAddr>);
 
-impl Drop for Place {
+impl Drop for Unauthenticated<'_> {
     fn drop(&mut self) {
-        self.0.clients.end_login();
+        self.0.clients.end_login(self.1);
     }
 }
 
 /// Logs a client in and hands it over, within `client_login_timeout`.
-pub async fn serve(services: Arc<Services>, peer: Peer) {
+pub async fn serve(services: Arc<Services>, desk: Arc<Desk>, peer: Peer, _place: Place) {
     let config = services.config.load_full();
     let mut wire = Wire::new(peer.socket, config.global.max_login_packet_size as usize);
-    let ends = (peer.remote.clone(), peer.local);
     let mut login = Login {
         services: services.clone(),
+        desk,
         config: config.clone(),
-        ends,
+        ends: (peer.remote.clone(), peer.local),
         connected_at: peer.connected_at,
+        tls: None,
         waits_for_server: false,
     };
-    let end = match services.clients.begin_login(&config) {
-        Err(error) => Err(error.into()),
-        Ok(()) => {
-            let _place = Place(services.clone());
-            match config.global.client_login_timeout {
-                None => login.run(&mut wire).await,
-                Some(limit) => match tokio::time::timeout(limit, login.run(&mut wire)).await {
-                    Ok(end) => end,
-                    Err(_) if login.waits_for_server => Err(ClientError::LoginTimeoutServerDown.into()),
-                    Err(_) => Err(ClientError::LoginTimeout.into()),
-                },
-            }
-        }
+    let address = peer.remote.ip();
+    let (place, end) = match services.clients.begin_login(&config.global, address) {
+        Err(error) => (None, Err(error.into())),
+        Ok(()) => (Some(Unauthenticated(&services, address)), login.run_in_time(&mut wire).await),
     };
     match end {
-        Ok(Outcome::Client(client)) => client.park(wire),
+        Ok(Outcome::Client(client)) => {
+            drop(place);
+            login.desk.count_login();
+            client.park(wire).await;
+        }
         Ok(Outcome::Console(presence, access)) => {
+            drop(place);
             let house = services.house.clone();
             let (socket, early) = wire.into_parts();
-            let Ok(fd) = socket.into_fd() else { return };
+            let Ok(socket) = socket.detach() else { return };
             house.spawn(async move {
-                let Ok(socket) = Socket::new(fd) else { return };
+                let Ok(socket) = socket.attach() else { return };
                 let limit = services.config.load().global.max_login_packet_size as usize;
                 let handle = presence.handle.clone();
                 console::serve(services, Wire::resume(socket, early, limit), handle, access).await;
                 drop(presence);
             });
         }
-        Err(LoginEnd::Told(error)) => refuse(&services, &wire, &peer.remote, &error).await,
-        Err(LoginEnd::Gone(error)) => info!(peer = %peer.remote, "closing because: {error}"),
+        // It keeps its place until it has been told: answers that are held back are limited like logins.
+        Err(LoginEnd::Told(error)) => refuse(&services, &mut wire, &peer.remote, &error).await,
         Err(LoginEnd::Done) => {}
+        Err(gone) => info!(peer = %peer.remote, "closing because: {gone}"),
     }
 }
 
-async fn refuse(services: &Services, wire: &Wire, peer: &Address, error: &ClientError) {
+async fn refuse(services: &Services, wire: &mut Wire, peer: &Address, error: &ClientError) {
     services.errors.count(error.sqlstate());
-    if services.config.load().global.log_pooler_errors {
+    let config = services.config.load_full();
+    if config.global.log_pooler_errors {
         warn!(peer = %peer, "pooler error: {error}");
     }
-    wire.socket.part_with(&error.to_message()).await;
+    if let Some(reason) = error.auth_failure() {
+        services.auth_failures.count(reason);
+        let longest = config.global.auth_failure_delay;
+        if let (Some(address), Some(longest)) = (peer.ip(), longest) {
+            tokio::time::sleep(services.throttle.failed(address, longest, Instant::now())).await;
+        }
+    }
+    wire.part_with(&error.to_message()).await;
 }
 
 struct Login {
     services: Arc<Services>,
+    desk: Arc<Desk>,
     config: Arc<Config>,
     ends: (Address, Address),
     connected_at: Micros,
+    /// The client's TLS, in PgBouncer's words.
+    tls: Option<Arc<str>>,
     waits_for_server: bool,
 }
 
@@ -148,30 +166,43 @@ struct Admitted {
 }
 
 impl Admitted {
-    fn park(self, wire: Wire) {
+    /// Waits while the worker has many to welcome: logins must not run ahead of those who serve them.
+    async fn park(self, wire: Wire) {
         let (socket, early) = wire.into_parts();
-        let Ok(fd) = socket.into_fd() else { return };
+        let Ok(socket) = socket.detach() else { return };
         let services = self.presence.services.clone();
-        services.workers.park(Parked { fd, presence: self.presence, params: self.params, pool: self.pool, early });
+        let Self { presence, params, pool } = self;
+        services.workers.park(Parked { socket, presence, params, pool, early }).await;
     }
 }
 
 impl Login {
+    async fn run_in_time(&mut self, wire: &mut Wire) -> Result<Outcome, LoginEnd> {
+        let Some(limit) = self.config.global.client_login_timeout else { return self.run(wire).await };
+        match tokio::time::timeout(limit, self.run(wire)).await {
+            Ok(end) => end,
+            Err(_) if self.waits_for_server => Err(ClientError::LoginTimeoutServerDown.into()),
+            Err(_) => Err(ClientError::LoginTimeout.into()),
+        }
+    }
+
     async fn run(&mut self, wire: &mut Wire) -> Result<Outcome, LoginEnd> {
-        let startup = self.startup(wire).await?;
-        negotiate(wire, &startup).await?;
+        let Hello { startup, tls } = hello::listen(&self.services, &self.desk, wire, &self.ends.0).await?;
+        self.tls = wire.socket.tls().and_then(|connection| tls::describe(connection)).map(Arc::from);
+        negotiate(wire, &startup);
         let name = |bytes: &[u8]| -> Arc<str> { String::from_utf8_lossy(bytes).as_ref().into() };
         let (database_name, user) = (name(&startup.database), name(&startup.user));
         if self.config.global.log_connections {
-            info!(peer = %self.ends.0, "login attempt: db={database_name} user={user} tls=no");
+            info!(peer = %self.ends.0, "login attempt: db={database_name} user={user} tls={}", self.tls.as_deref().unwrap_or("no"));
         }
         if config::CONSOLE_NAMES.contains(&&*database_name) {
-            return self.console(wire, &startup, database_name, user).await;
+            // Boxed: rare, it must not make every login larger.
+            return Box::pin(self.console(wire, &startup, tls.as_deref(), (database_name, user))).await;
         }
         let wishes = self.wishes(&startup)?;
         let database = self.config.find_database(&database_name);
         let seat = self.admit(&database_name, &user, database.as_ref())?;
-        let proven = self.services.authenticator.authenticate(wire, &self.config, &user).await?;
+        let proven = self.authenticate(wire, (database.as_ref(), &database_name, &user), tls.as_deref()).await?;
         let database = database.ok_or_else(|| ClientError::NoSuchDatabase(database_name.to_string()))?;
         self.check_open(&database)?;
         let pool = control::pool_for(&self.services, &database, &user);
@@ -180,37 +211,12 @@ impl Login {
         self.waits_for_server = true;
         let greeting = pool.greeting().await?;
         self.waits_for_server = false;
-        let params = self.settle(wishes, &greeting)?;
+        let Welcome { params, statuses, .. } = greeting.welcome(&self.services, wishes)?;
         let presence = self.presence(seat, &startup);
-        self.greet(wire, &greeting, &params, &presence.handle).await?;
+        self.greet(wire, &statuses, &presence.handle).await?;
         pool.count_login();
-        let params = self.services.intern(params);
         presence.handle.set_params(params.clone());
         Ok(Outcome::Client(Box::new(Admitted { presence, params, pool })))
-    }
-
-    /// The StartupMessage, past all that may come before it.
-    async fn startup(&self, wire: &mut Wire) -> Result<Startup, LoginEnd> {
-        loop {
-            let limit = self.config.global.max_login_packet_size as usize;
-            let Some((opening, len)) = Opening::parse(wire.unused(), limit).map_err(ClientError::Startup)? else {
-                wire.receive().await?;
-                continue;
-            };
-            wire.use_up(len);
-            match opening {
-                Opening::Startup(startup) => return Ok(startup),
-                Opening::Cancel { pid, key } => {
-                    cancel::cancel_client(&self.services, pid, &key).await;
-                    return Err(LoginEnd::Done);
-                }
-                // What came with the request was sent in the hope of encryption, or by somebody in the middle.
-                Opening::Ssl | Opening::GssEnc if !wire.unused().is_empty() => {
-                    return Err(ClientError::DataBeforeTls.into());
-                }
-                Opening::Ssl | Opening::GssEnc => wire.send(b"N").await?,
-            }
-        }
     }
 
     /// What the client wants of the tracked parameters. All else is refused, unless it is to be ignored.
@@ -257,6 +263,28 @@ impl Login {
         Ok(Seat { services: self.services.clone(), names: Some((name.clone(), user.clone())) })
     }
 
+    async fn authenticate(
+        &self,
+        wire: &mut Wire,
+        (database, database_name, user): (Option<&Database>, &str, &Arc<str>),
+        tls: Option<&ClientTls>,
+    ) -> Result<Proven, LoginEnd> {
+        let is_console = config::CONSOLE_NAMES.contains(&database_name);
+        let name = if is_console { database_name.to_owned() } else { String::new() };
+        let unknown = Database { name, ..Database::default() };
+        let applicant = Applicant {
+            services: &self.services,
+            config: &self.config,
+            database: database.unwrap_or(&unknown),
+            database_name,
+            user,
+            remote: &self.ends.0,
+            tls,
+        };
+        self.desk.turn_of_user(user).await;
+        self.services.authenticator.authenticate(wire, &applicant).await
+    }
+
     fn check_open(&self, database: &Database) -> Result<(), ClientError> {
         if self.services.state.is_disabled(&database.name) {
             return Err(ClientError::DatabaseDisabled(database.name.clone()));
@@ -270,21 +298,6 @@ impl Login {
         Ok(())
     }
 
-    /// The client's wishes, and the server's values for all else. What the server does not report cannot follow a client.
-    fn settle(&self, mut wishes: Params, greeting: &Greeting) -> Result<Params, ClientError> {
-        let mut reported = self.services.tracked.empty();
-        for (name, value) in &greeting.parameters {
-            if let Some(position) = self.services.tracked.position(name) {
-                reported.set(position, value);
-            }
-        }
-        if let Some(position) = wishes.unreported(&reported) {
-            return Err(ClientError::UnsupportedParameter(self.services.tracked.name(position).to_owned()));
-        }
-        wishes.fill_from(&reported);
-        Ok(wishes)
-    }
-
     fn presence(&self, mut seat: Seat, startup: &Startup) -> Presence {
         let (database, user) = seat.names.take().unwrap_or_else(|| ("".into(), "".into()));
         let identity = Identity {
@@ -293,6 +306,7 @@ impl Login {
             remote: self.ends.0.clone(),
             local: self.ends.1.clone(),
             connected_at: self.connected_at,
+            tls: self.tls.clone(),
         };
         // Four bytes are all that protocol 3.0 can carry.
         let key: Box<[u8]> =
@@ -302,20 +316,10 @@ impl Login {
         Presence::new(handle, self.services.clone())
     }
 
-    async fn greet(
-        &self,
-        wire: &Wire,
-        greeting: &Greeting,
-        params: &Params,
-        handle: &ClientHandle,
-    ) -> Result<(), LoginEnd> {
+    async fn greet(&self, wire: &mut Wire, statuses: &[u8], handle: &ClientHandle) -> Result<(), LoginEnd> {
         let mut out = Vec::with_capacity(1024);
         messages::authentication(&mut out, Authentication::Ok);
-        for (name, value) in &greeting.parameters {
-            let position = self.services.tracked.position(name);
-            let wanted = position.and_then(|position| params.get(position));
-            messages::parameter_status(&mut out, name, wanted.unwrap_or(value));
-        }
+        out.extend_from_slice(statuses);
         messages::backend_key_data(&mut out, handle.pid, &handle.key);
         let message = &self.config.global.login_notify_message;
         if !message.is_empty() {
@@ -329,8 +333,8 @@ impl Login {
         &self,
         wire: &mut Wire,
         startup: &Startup,
-        database: Arc<str>,
-        user: Arc<str>,
+        tls: Option<&ClientTls>,
+        (database, user): (Arc<str>, Arc<str>),
     ) -> Result<Outcome, LoginEnd> {
         let global = &self.config.global;
         let is_owner = matches!(self.ends.0, Address::Unix { uid, .. } if uid == rustix::process::geteuid().as_raw());
@@ -338,7 +342,7 @@ impl Login {
         let access = if is_owner && &*user == "pgbouncer" {
             Access::Admin
         } else {
-            let _: Proven = self.services.authenticator.authenticate(wire, &self.config, &user).await?;
+            let _: Proven = self.authenticate(wire, (None, &database, &user), tls).await?;
             if listed(&global.admin_users) {
                 Access::Admin
             } else if listed(&global.stats_users) || global.auth_type == config::AuthType::Any {
@@ -368,23 +372,41 @@ impl Drop for Seat {
     }
 }
 
-async fn negotiate(wire: &Wire, startup: &Startup) -> Result<(), LoginEnd> {
+/// Goes out with the first request for a proof.
+fn negotiate(wire: &mut Wire, startup: &Startup) {
     if startup.needs_negotiation() {
         let mut out = Vec::with_capacity(32);
         messages::negotiate_protocol_version(&mut out, startup.agreed_minor(), &startup.protocol_options());
-        wire.send(&out).await?;
+        wire.queue(&out);
     }
-    Ok(())
 }
 
 /// What a client has proved opens servers for its pool, unless the database says whom it logs in as.
 fn remember(pool: &SharedPool, database: &Database, proven: Proven) {
-    if let (Some(keys), None) = (proven.keys, &database.user) {
-        lock(&pool.credentials).proven = Some(keys);
+    if database.user.is_some() || (proven.keys.is_none() && proven.secret.is_none()) {
+        return;
     }
+    let mut credentials = lock(&pool.credentials);
+    credentials.proven = proven.keys.or(credentials.proven.take());
+    credentials.looked_up = proven.secret.or(credentials.looked_up.take());
 }
 
 /// libpq's and PostgreSQL's words for yes, and `database` for logical replication.
 fn is_replication(value: &[u8]) -> bool {
     ["database", "true", "yes", "on", "1"].iter().any(|word| word.as_bytes().eq_ignore_ascii_case(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Arc<Services>, Arc<Desk>, Peer, Place) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_login_is_small_enough_to_be_moved() {
+        let size = size_of_future(serve);
+        assert!(size <= 4096, "{size} bytes");
+    }
 }

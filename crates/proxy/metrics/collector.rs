@@ -8,6 +8,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::names::{self, Gauge};
 use crate::console::{self, COUNTERS};
+use crate::errors_seen::ErrorCounts;
 use crate::pools::SharedPool;
 use crate::services::Services;
 use crate::stats::{BUCKETS, Histogram, Stats};
@@ -38,7 +39,8 @@ impl prometheus_client::collector::Collector for Collector {
         page.databases(&self.services)?;
         page.stats(&self.services)?;
         page.histograms(&self.services)?;
-        page.workers(&self.services)
+        page.workers(&self.services)?;
+        page.logins(&self.services)
     }
 }
 
@@ -99,11 +101,7 @@ impl Page<'_> {
             "Connections that clients have opened",
             services.clients.accepted(),
         )?;
-        self.metric("pooler_client_errors", "Errors given to clients", MetricType::Counter, |mut metric| {
-            services.errors.all().iter().try_for_each(|(state, count)| {
-                metric.encode_family(&[("sqlstate", &**state)])?.encode_counter::<NoLabelSet, _, f64>(count, None)
-            })
-        })
+        self.counts("pooler_client_errors", "Errors given to clients", "sqlstate", &services.errors)
     }
 
     fn pools(&mut self, services: &Services) -> Result<(), Error> {
@@ -175,6 +173,32 @@ impl Page<'_> {
             self.gauges(gauge, &workers, |worker| [("worker", worker.id.to_string())])?;
         }
         Ok(())
+    }
+
+    fn logins(&mut self, services: &Services) -> Result<(), Error> {
+        let door = services.door.snapshot();
+        for gauge in names::DOOR {
+            self.gauges(gauge, &door, |thread| [("thread", thread.id.to_string())])?;
+        }
+        self.counter("pooler_logins", "Logins that ended well", door.iter().map(|thread| thread.logins).sum())?;
+        let handshakes = door.iter().map(|thread| thread.handshakes).sum();
+        self.counter("pooler_tls_handshakes", "TLS handshakes with clients that ended well", handshakes)?;
+        self.counts("pooler_auth_failures", "Logins that failed, by reason", "reason", &services.auth_failures)?;
+        let (name, help) = ("pooler_certificate_expiry_timestamp_seconds", "When a certificate in use expires");
+        self.metric(name, help, MetricType::Gauge, |mut metric| {
+            services.tls.load().expiries().try_for_each(|expiry| {
+                let labels = [("setting", expiry.setting), ("subject", &expiry.subject)];
+                metric.encode_family(&labels)?.encode_gauge(&(expiry.not_after as f64))
+            })
+        })
+    }
+
+    fn counts(&mut self, name: &str, help: &str, label: &str, counts: &ErrorCounts) -> Result<(), Error> {
+        self.metric(name, help, MetricType::Counter, |mut metric| {
+            counts.all().iter().try_for_each(|(value, count)| {
+                metric.encode_family(&[(label, &**value)])?.encode_counter::<NoLabelSet, _, f64>(count, None)
+            })
+        })
     }
 }
 

@@ -4,6 +4,8 @@
 use config::Config;
 
 use crate::console::{DatabaseRow, PoolRow};
+use crate::front::door::DoorSnapshot;
+use crate::meter::is_at_ceiling;
 use crate::stats::{Histogram, Stats};
 use crate::worker::WorkerSnapshot;
 
@@ -81,6 +83,17 @@ pub static CONFIG: &[Gauge<Config>] = &[
 pub static WORKERS: &[Gauge<WorkerSnapshot>] = &[
     gauge("pooler_worker_clients", "Clients of a worker", |w| w.clients as f64),
     gauge("pooler_worker_busy_ratio", "Share of the last second at work", |w| w.busy_share),
+    gauge("pooler_worker_at_ceiling", "1 when it can do no more", |w| f64::from(u8::from(is_at_ceiling(w.busy_share)))),
+];
+
+/// Of SHOW WORKERS; label `thread`.
+pub static DOOR: &[Gauge<DoorSnapshot>] = &[
+    gauge("pooler_front_door_logins_in_flight", "Logins that have begun and not ended", |d| d.in_flight as f64),
+    gauge("pooler_front_door_logins_queued", "Those of them that wait for a turn", |d| d.queued as f64),
+    gauge("pooler_front_door_busy_ratio", "Share of the last second at work", |d| d.busy_share),
+    gauge("pooler_front_door_at_ceiling", "1 when it can do no more", |d| {
+        f64::from(u8::from(is_at_ceiling(d.busy_share)))
+    }),
 ];
 
 /// Which histogram of a pool's.

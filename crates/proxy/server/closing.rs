@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub async fn close(services: Arc<Services>, pool: Arc<SharedPool>, server: Box<Server>, reason: CloseReason) {
     let age = Micros::now().since(server.info.connected_at) / 1_000_000;
     info!(server = server.info.id, database = %pool.database, user = %pool.user, "closing because: {} (age={age}s)", words(reason));
-    let Server { info, socket, permit, .. } = *server;
+    let Server { info, mut socket, permit, .. } = *server;
     services.servers.remove(info.id);
     lock(&services.budget).give_back(permit);
     review_siblings(&services, &pool);

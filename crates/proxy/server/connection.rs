@@ -10,7 +10,7 @@ use protocol::exchange::Reply;
 use protocol::fields::Fields;
 use protocol::params::{Params, Tracked};
 use protocol::statements::ServerStatements;
-use protocol::{Exchange, Header};
+use protocol::{Exchange, Header, sqlstate};
 use thiserror::Error;
 
 use super::info::ServerInfo;
@@ -21,6 +21,8 @@ use crate::socket::Socket;
 
 /// Most bytes of one answer to a request of our own.
 const MAX_ANSWER: usize = 1 << 20;
+/// Most rows that are kept of one.
+const MAX_ROWS: usize = 1000;
 
 /// A server connection that has logged in.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Server {
     pub params: Arc<Params>,
     /// The prepared statements it knows.
     pub statements: ServerStatements,
+    /// A client has had it since its session was clean.
+    pub was_used: bool,
     /// When it was last returned; none for one that has just been opened.
     pub idle_since: Option<Micros>,
     /// Its share of the limits across pools.
@@ -50,6 +54,8 @@ pub struct Answer {
     pub status: TxStatus,
     /// Its first error.
     pub error: Option<ServerReport>,
+    /// The bodies of its DataRows, the first thousand of them.
+    pub rows: Vec<Vec<u8>>,
 }
 
 /// Why a server is of no more use.
@@ -83,7 +89,7 @@ impl Server {
     }
 
     /// Has the keeper woken when something arrives. True if something has arrived already.
-    pub fn is_noisy(&self) -> bool {
+    pub fn is_noisy(&mut self) -> bool {
         let mut cx = Context::from_waker(&self.watch);
         // A look, because readiness outlives a receive that filled its buffer exactly.
         !matches!(self.socket.poll_peek(&mut cx), Poll::Pending)
@@ -96,10 +102,22 @@ impl Server {
     /// # Errors
     /// When the server is of no more use.
     pub async fn ask(&mut self, services: &Services, request: &[u8]) -> Result<Answer, ServerFailure> {
-        let mut exchange = Exchange::default();
-        note_requests(&mut exchange, request);
+        self.converse(services, &mut Exchange::default(), request).await
+    }
+
+    /// The same in a conversation of the caller's, who can have its end proved.
+    ///
+    /// # Errors
+    /// When the server is of no more use.
+    pub async fn converse(
+        &mut self,
+        services: &Services,
+        exchange: &mut Exchange,
+        request: &[u8],
+    ) -> Result<Answer, ServerFailure> {
+        note_requests(exchange, request);
         self.socket.send_all(request).await?;
-        self.finish(services, &mut exchange, Vec::with_capacity(1024)).await
+        self.finish(services, exchange, Vec::with_capacity(1024)).await
     }
 
     /// Reads, and throws away, all that is still due in a conversation. `received` has what was received already.
@@ -112,12 +130,13 @@ impl Server {
         exchange: &mut Exchange,
         mut received: Vec<u8>,
     ) -> Result<Answer, ServerFailure> {
-        let mut error = None;
+        let mut answer = Answer { status: TxStatus::Idle, error: None, rows: Vec::new() };
         loop {
-            let used = self.digest(services, exchange, &received, &mut error)?;
+            let used = self.digest(services, exchange, &received, &mut answer)?;
             received.drain(..used);
             if exchange.is_quiet() {
-                return Ok(Answer { status: exchange.status(), error });
+                answer.status = exchange.status();
+                return Ok(answer);
             }
             if received.len() >= MAX_ANSWER {
                 return Err(ServerFailure::Violation);
@@ -137,7 +156,7 @@ impl Server {
         services: &Services,
         exchange: &mut Exchange,
         bytes: &[u8],
-        error: &mut Option<ServerReport>,
+        answer: &mut Answer,
     ) -> Result<usize, ServerFailure> {
         let mut used = 0;
         while let Some(header) = Header::peek(&bytes[used..]).map_err(|_| ServerFailure::Violation)? {
@@ -145,10 +164,11 @@ impl Server {
             match exchange.reply(header, body).map_err(|_| ServerFailure::Violation)? {
                 Reply::Fatal => return Err(ServerFailure::Fatal(server_report(body))),
                 Reply::Error => {
-                    error.get_or_insert_with(|| server_report(body));
+                    answer.error.get_or_insert_with(|| server_report(body));
                 }
                 Reply::Parameter => self.note_parameter(services, body),
                 Reply::Deallocated => self.statements.clear(),
+                Reply::Forward if header.tag == b'D' && answer.rows.len() < MAX_ROWS => answer.rows.push(body.to_vec()),
                 Reply::Forward | Reply::Ready(_) | Reply::Notification | Reply::NeedBody(_) | Reply::Drop => {}
             }
             used += header.total_len();
@@ -183,7 +203,10 @@ pub fn split_parameter(body: &[u8]) -> Option<(&[u8], &[u8])> {
 pub fn server_report(body: &[u8]) -> ServerReport {
     let fields = Fields::parse(body);
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    ServerReport { sqlstate: text(fields.sqlstate), message: text(fields.message) }
+    // Clients rely on five characters, which a server may not have sent.
+    let sqlstate =
+        if fields.sqlstate.len() == 5 { text(fields.sqlstate) } else { sqlstate::INTERNAL_ERROR.0.to_owned() };
+    ServerReport { sqlstate, message: text(fields.message) }
 }
 
 fn note_requests(exchange: &mut Exchange, mut request: &[u8]) {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use config::Global;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::secure::Secured;
 use crate::address::{Address, Endpoint};
 use crate::dns::{Dns, Ttls};
 use crate::socket::Socket;
@@ -34,6 +35,8 @@ pub struct Dialed {
     pub remote: Address,
     /// Our end.
     pub local: Address,
+    /// The TLS between them, once that has begun.
+    pub tls: Option<Secured>,
 }
 
 /// Connects, trying each address of a host.
@@ -70,14 +73,14 @@ pub async fn connect(reached: Reached, global: &Global) -> io::Result<Dialed> {
             let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or(0);
             let socket = Socket::new(stream.into_std()?.into())?;
             let end = |pid| Address::Unix { pid, uid: 0, port: *port };
-            Ok(Dialed { socket, remote: end(pid), local: end(0), reached })
+            Ok(Dialed { socket, remote: end(pid), local: end(0), reached, tls: None })
         }
         Reached::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             let (remote, local) = (Address::Tcp(stream.peer_addr()?), Address::Tcp(stream.local_addr()?));
             let fd = OwnedFd::from(stream.into_std()?);
-            tune(&fd, global)?;
-            Ok(Dialed { socket: Socket::new(fd)?, remote, local, reached })
+            tune(fd.as_fd(), global)?;
+            Ok(Dialed { socket: Socket::new(fd)?, remote, local, reached, tls: None })
         }
     }
 }
@@ -86,8 +89,8 @@ pub async fn connect(reached: Reached, global: &Global) -> io::Result<Dialed> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn tune(fd: &OwnedFd, global: &Global) -> io::Result<()> {
-    let socket = SockRef::from(fd);
+pub fn tune(fd: BorrowedFd<'_>, global: &Global) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
     socket.set_tcp_nodelay(true)?;
     if global.tcp_keepalive {
         let mut keepalive = TcpKeepalive::new();

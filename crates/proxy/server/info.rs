@@ -9,6 +9,7 @@ use crate::address::Address;
 use crate::clock::Micros;
 
 use super::dial::Reached;
+use super::secure::Secured;
 
 /// The visible side of one server connection.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct ServerInfo {
     pub remote: Address,
     /// Our end.
     pub local: Address,
+    /// The TLS to it.
+    pub tls: Option<Secured>,
     /// When it was logged in.
     pub connected_at: Micros,
     state: AtomicU8,
@@ -51,6 +54,8 @@ pub struct Ends {
     pub remote: Address,
     /// Our end.
     pub local: Address,
+    /// The TLS between them.
+    pub tls: Option<Secured>,
 }
 
 /// What a server connection is doing, in the words of SHOW SERVERS.
@@ -82,6 +87,7 @@ impl ServerInfo {
             reached: ends.reached,
             remote: ends.remote,
             local: ends.local,
+            tls: ends.tls,
             connected_at: now,
             state: AtomicU8::new(ServerState::Idle as u8),
             requested_at: AtomicU64::new(now.0),
@@ -204,7 +210,7 @@ mod tests {
 
     fn info() -> Arc<ServerInfo> {
         let end = Address::Unix { pid: 0, uid: 0, port: 5432 };
-        let ends = Ends { reached: Reached::Unix("/tmp".into(), 5432), remote: end.clone(), local: end };
+        let ends = Ends { reached: Reached::Unix("/tmp".into(), 5432), remote: end.clone(), local: end, tls: None };
         Arc::new(ServerInfo::new(1, (2, vec![3]), ("db".into(), "user".into()), ends))
     }
 

@@ -10,6 +10,7 @@ use protocol::scram::{self, ChannelBinding, Keys, Nonce, ScramError};
 use thiserror::Error;
 
 use super::connection::{server_report, split_parameter};
+use super::secure::Secured;
 use super::target::{Credentials, Target};
 use crate::error::ServerReport;
 use crate::random;
@@ -29,6 +30,8 @@ pub struct LoggedIn {
     pub key: Vec<u8>,
     /// Keys that were derived for this login, to be kept for the next one.
     pub derived: Option<Keys>,
+    /// It has proved that it is the other end of the TLS connection.
+    is_bound: bool,
 }
 
 /// Why a login at a server failed.
@@ -52,9 +55,33 @@ pub enum LoginError {
     /// The server's SCRAM is not right.
     #[error("server login failed: {0}")]
     Scram(#[from] ScramError),
+    /// TLS did not come about.
+    #[error("{0}")]
+    Tls(std::io::Error),
+    /// It did not prove that it is the other end of the TLS connection.
+    #[error("server login failed: channel binding is required, but the server did not do it (server_channel_binding)")]
+    NoChannelBinding,
     /// It does not speak the protocol.
     #[error("server broke the protocol during login (message type {0})")]
     Violation(u8),
+}
+
+/// What ties the login to its TLS connection (SCRAM-SHA-256-PLUS; setting `server_channel_binding`).
+#[derive(Debug)]
+pub struct Binding {
+    channel: ChannelBinding,
+    is_required: bool,
+}
+
+impl Binding {
+    /// For a connection with this TLS.
+    pub fn new(wanted: config::ChannelBinding, tls: Option<&Secured>) -> Self {
+        let end_point = tls.and_then(|tls| tls.end_point.clone()).filter(|_| wanted != config::ChannelBinding::Disable);
+        Self {
+            channel: end_point.map_or(ChannelBinding::None, ChannelBinding::TlsServerEndPoint),
+            is_required: wanted == config::ChannelBinding::Require,
+        }
+    }
 }
 
 /// Logs in.
@@ -66,6 +93,7 @@ pub async fn log_in(
     target: &Target,
     user: &str,
     credentials: &Credentials,
+    binding: Binding,
 ) -> Result<LoggedIn, LoginError> {
     let mut hello = Vec::with_capacity(128);
     messages::startup(&mut hello, target.startup.iter().map(|(name, value)| (&name[..], &value[..])));
@@ -77,8 +105,15 @@ pub async fn log_in(
         match tag {
             b'R' => {
                 let request = Request::parse(body).ok_or(LoginError::Violation(tag))?;
-                is_authenticated = matches!(request, Request::Nothing);
-                answer(wire, request, user, credentials, &mut found).await?;
+                match request {
+                    Request::Nothing if binding.is_required && !found.is_bound => {
+                        return Err(LoginError::NoChannelBinding);
+                    }
+                    Request::Nothing => is_authenticated = true,
+                    Request::Sasl(offer) => sasl(wire, &offer, credentials, &binding, &mut found).await?,
+                    _ if binding.is_required => return Err(LoginError::NoChannelBinding),
+                    request => answer(wire, request, user, credentials).await?,
+                }
             }
             b'S' => {
                 let (name, value) = split_parameter(body).ok_or(LoginError::Violation(tag))?;
@@ -123,16 +158,9 @@ impl Request {
     }
 }
 
-async fn answer(
-    wire: &mut Wire,
-    request: Request,
-    user: &str,
-    credentials: &Credentials,
-    found: &mut LoggedIn,
-) -> Result<(), LoginError> {
+async fn answer(wire: &mut Wire, request: Request, user: &str, credentials: &Credentials) -> Result<(), LoginError> {
     let mut out = Vec::new();
-    match (request, &credentials.secret) {
-        (Request::Nothing, _) => return Ok(()),
+    match (request, credentials.secret()) {
         (Request::Cleartext, Some(Secret::Plain(password))) => messages::password(&mut out, password.as_bytes()),
         (Request::Md5(salt), Some(Secret::Plain(password))) => {
             let secret = Md5Secret::from_password(password.as_bytes(), user.as_bytes());
@@ -142,9 +170,8 @@ async fn answer(
             let secret = Md5Secret::parse(secret).ok_or(LoginError::WrongPasswordType)?;
             messages::password(&mut out, secret.response(salt).as_bytes());
         }
-        (Request::Sasl(offer), _) => return sasl(wire, &offer, credentials, found).await,
-        (Request::Cleartext | Request::Md5(_), _) => return Err(LoginError::WrongPasswordType),
         (Request::Unknown(code), _) => return Err(LoginError::UnknownRequest(code)),
+        _ => return Err(LoginError::WrongPasswordType),
     }
     Ok(wire.send(&out).await?)
 }
@@ -153,11 +180,16 @@ async fn sasl(
     wire: &mut Wire,
     offer: &[Vec<u8>],
     credentials: &Credentials,
+    binding: &Binding,
     found: &mut LoggedIn,
 ) -> Result<(), LoginError> {
     let nonce = Nonce::from_random(random::bytes());
-    let client = scram::Client::new(offer.iter().map(Vec::as_slice), ChannelBinding::None, nonce)?;
+    let client = scram::Client::new(offer.iter().map(Vec::as_slice), binding.channel.clone(), nonce)?;
     let mechanism = client.mechanism();
+    found.is_bound = mechanism == scram::Mechanism::ScramSha256Plus;
+    if binding.is_required && !found.is_bound {
+        return Err(LoginError::NoChannelBinding);
+    }
     let (first, dialogue) = client.client_first();
     let mut out = Vec::new();
     messages::sasl_initial_response(&mut out, mechanism.name(), &first);
@@ -180,7 +212,7 @@ async fn sasl(
 fn keys_for(challenge: &scram::Challenge, credentials: &Credentials) -> Result<Keys, LoginError> {
     let kept = [&credentials.derived, &credentials.proven];
     let fitting = kept.into_iter().flatten().find(|keys| keys.fit(challenge.salt(), challenge.iterations()));
-    match (fitting, &credentials.secret) {
+    match (fitting, credentials.secret()) {
         (Some(keys), _) => Ok(keys.clone()),
         (None, Some(Secret::Plain(password))) => {
             Ok(Keys::derive(password.as_bytes(), challenge.salt(), challenge.iterations()))

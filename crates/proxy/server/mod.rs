@@ -6,4 +6,5 @@ pub mod dial;
 pub mod info;
 pub mod login;
 pub mod opening;
+pub mod secure;
 pub mod target;

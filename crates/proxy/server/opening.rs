@@ -1,5 +1,6 @@
 //! Opening a server connection for a pool: its place in the budget, an endpoint, the login, `connect_query`.
 
+use std::io;
 use std::sync::Arc;
 
 use pool::{OpenTicket, Permit, Purpose, Scope};
@@ -9,10 +10,13 @@ use tracing::{info, warn};
 use super::connection::Server;
 use super::dial::{self, Dialed};
 use super::info::{Ends, ServerInfo};
-use super::login::{self, LoggedIn, LoginError};
+use super::login::{self, Binding, LoggedIn, LoginError};
+use super::secure::secure;
 use super::target::Target;
+use crate::address::Endpoint;
 use crate::error::ServerReport;
-use crate::pools::{Greeting, SharedPool};
+use crate::greeting::Greeting;
+use crate::pools::SharedPool;
 use crate::services::{Services, lock};
 use crate::wire::Wire;
 
@@ -72,7 +76,7 @@ fn take_permit(services: &Services, pool: &Arc<SharedPool>, ticket: &OpenTicket)
 /// What the server says, or why it cannot be reached.
 pub async fn attempt(services: &Services, pool: &SharedPool) -> Result<(), ServerReport> {
     let target = pool.target.load_full();
-    let (dialed, _) = connect(services, pool, &target).await.map_err(report)?;
+    let (mut dialed, _) = connect(services, pool, &target).await.map_err(report)?;
     let mut goodbye = Vec::with_capacity(8);
     protocol::messages::terminate(&mut goodbye);
     // It has answered; how it takes the farewell says nothing more.
@@ -101,19 +105,25 @@ async fn connect_to(
     services: &Services,
     pool: &SharedPool,
     target: &Target,
-    endpoint: &crate::address::Endpoint,
+    endpoint: &Endpoint,
 ) -> Result<(Dialed, LoggedIn), LoginError> {
     let config = services.config.load_full();
     let dialed = dial::dial(&services.dns, target.ttls, endpoint, &config.global).await;
-    let Dialed { socket, reached, remote, local } = dialed.map_err(|error| LoginError::Wire(error.into()))?;
+    let Dialed { mut socket, reached, remote, local, .. } = dialed.map_err(|error| LoginError::Wire(error.into()))?;
+    // Unix sockets have no TLS.
+    let tls = match endpoint {
+        Endpoint::Tcp(host, _) => secure(services, &mut socket, host).await.map_err(LoginError::Tls)?,
+        Endpoint::Unix(..) => None,
+    };
     let mut wire = Wire::new(socket, MAX_LOGIN_MESSAGE);
+    let binding = Binding::new(config.global.server_channel_binding, tls.as_ref());
     let credentials = lock(&pool.credentials).clone();
-    let mut found = login::log_in(&mut wire, target, &pool.user, &credentials).await?;
+    let mut found = login::log_in(&mut wire, target, &pool.user, &credentials, binding).await?;
     if let Some(keys) = found.derived.take() {
         lock(&pool.credentials).derived = Some(keys);
     }
     let (socket, _) = wire.into_parts();
-    Ok((Dialed { socket, reached, remote, local }, found))
+    Ok((Dialed { socket, reached, remote, local, tls }, found))
 }
 
 async fn prepare(
@@ -131,22 +141,24 @@ async fn prepare(
         }
     }
     let names = (pool.database.clone(), pool.user.clone());
-    let ends = Ends { reached: dialed.reached, remote: dialed.remote, local: dialed.local };
+    let Dialed { socket, reached, remote, local, tls } = dialed;
+    let ends = Ends { reached, remote, local, tls };
     let info = Arc::new(ServerInfo::new(services.next_id(), (found.pid, found.key), names, ends));
     info!(server = info.id, database = %pool.database, user = %pool.user, "new connection to server {} (from {})", info.remote, info.local);
     services.servers.add(info.clone());
     let mut server = Box::new(Server {
         info,
-        socket: dialed.socket,
+        socket,
         home: services.house_id(),
         params: services.intern(params),
         statements: ServerStatements::default(),
+        was_used: false,
         idle_since: None,
         permit,
         watch: pool.watch(id),
     });
     if pool.known_greeting().is_none() {
-        pool.set_greeting(Greeting { parameters: found.parameters });
+        pool.set_greeting(Greeting::new(found.parameters));
     }
     if let Some(query) = &target.connect_query {
         run_connect_query(services, &mut server, query).await;
@@ -174,7 +186,12 @@ async fn run_connect_query(services: &Services, server: &mut Server, query: &str
 fn concerns_waiters(error: &LoginError) -> bool {
     match error {
         LoginError::Refused(report) => !matches!(report.sqlstate.as_str(), "57P03" | "53300" | "57P01"),
-        LoginError::WrongPasswordType | LoginError::UnknownRequest(_) | LoginError::Scram(_) => true,
+        LoginError::WrongPasswordType
+        | LoginError::UnknownRequest(_)
+        | LoginError::Scram(_)
+        | LoginError::NoChannelBinding => true,
+        // A refusal or a certificate, and not a connection that broke.
+        LoginError::Tls(error) => matches!(error.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData),
         LoginError::Wire(_) | LoginError::Timeout | LoginError::Violation(_) => false,
     }
 }

@@ -31,10 +31,19 @@ pub struct Target {
 pub struct Credentials {
     /// From the database's `password`, or the user's line in `auth_file`.
     pub secret: Option<Secret>,
+    /// What `auth_query` found, as it stands in the server's catalogue.
+    pub looked_up: Option<Secret>,
     /// What a client of this pool has proved by SCRAM: opens servers that have the same verifier.
     pub proven: Option<Keys>,
     /// Derived from a plain password, with the salt and iterations it is for: no login runs PBKDF2 twice.
     pub derived: Option<Keys>,
+}
+
+impl Credentials {
+    /// The secret to answer with; the configuration's goes before what was looked up.
+    pub fn secret(&self) -> Option<&Secret> {
+        self.secret.as_ref().or(self.looked_up.as_ref())
+    }
 }
 
 impl Target {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use protocol::messages;
 
 use super::stream::{Address, Stream};
+use super::tls::Tls;
 use super::wait::LIMIT;
 use super::{Message, Report};
 
@@ -16,6 +17,8 @@ pub struct Client {
     pub address: Address,
     /// What came between the login's success and the first ReadyForQuery.
     pub greeting: Vec<Message>,
+    /// How it began TLS, if it did; its cancels do likewise.
+    pub tls: Option<Tls>,
     inbox: Vec<u8>,
 }
 
@@ -38,7 +41,7 @@ impl Client {
     /// Connects, if somebody listens.
     pub fn try_connect(address: &Address) -> io::Result<Client> {
         let stream = Stream::connect(address)?;
-        Ok(Client { stream, address: address.clone(), greeting: Vec::new(), inbox: Vec::new() })
+        Ok(Client { stream, address: address.clone(), greeting: Vec::new(), tls: None, inbox: Vec::new() })
     }
 
     /// Sends bytes. A peer that has closed is noticed by the next read, which says why.
@@ -218,6 +221,9 @@ impl Client {
         let mut out = Vec::new();
         messages::cancel_request(&mut out, pid, &key);
         let mut other = Client::connect(&self.address);
+        if let Some(tls) = &self.tls {
+            tls.begin(&mut other.stream).expect("a cancel can be encrypted");
+        }
         other.send(&out);
         assert_eq!(other.until_closed(), [], "a cancel request has no answer");
     }

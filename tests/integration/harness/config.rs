@@ -6,7 +6,8 @@ use std::path::Path;
 
 use lab::{PASSWORD, Postgres};
 
-use super::{Pooler, direct};
+use super::certificates::{OURS, SHOWN};
+use super::{Login, Pooler, Tls, direct};
 
 type Table = BTreeMap<String, String>;
 
@@ -21,10 +22,14 @@ pub struct Setup {
     /// PostgreSQL's port and the directory of its socket.
     pub server: (u16, String),
     pub(super) allowed: Vec<String>,
+    /// How the administrator logs in to the console.
+    pub(super) operator: Login,
     settings: Table,
     databases: BTreeMap<String, Table>,
     users: BTreeMap<String, Table>,
     userlist: BTreeMap<String, String>,
+    /// Settings that name a file: its name in the pooler's directory, and its content.
+    files: BTreeMap<String, (String, String)>,
 }
 
 /// A value as TOML writes it.
@@ -32,8 +37,8 @@ pub struct Toml(String);
 
 impl From<&str> for Toml {
     fn from(text: &str) -> Toml {
-        assert!(!text.contains('\''), "a literal string cannot contain a quote: {text}");
-        Toml(format!("'{text}'"))
+        // A literal string cannot contain a quote.
+        if text.contains('\'') { Toml(format!("{text:?}")) } else { Toml(format!("'{text}'")) }
     }
 }
 
@@ -57,6 +62,13 @@ impl Setup {
         Setup::before(direct::shared(), &user)
     }
 
+    /// Before the server that all tests share and that has TLS.
+    pub fn secure() -> Setup {
+        let user = direct::unique("role");
+        direct::admin(direct::secure()).rows(&direct::make_role(&user));
+        Setup::before(direct::secure(), &user)
+    }
+
     /// Before a server of the test's own.
     pub fn on(postgres: &Postgres) -> Setup {
         Setup::before(postgres, "app")
@@ -68,10 +80,12 @@ impl Setup {
             user: user.to_owned(),
             server: (postgres.port(), socket_dir),
             allowed: Vec::new(),
+            operator: Login::new("admin"),
             settings: Table::new(),
             databases: BTreeMap::new(),
             users: BTreeMap::new(),
             userlist: BTreeMap::new(),
+            files: BTreeMap::new(),
         };
         let setup = empty
             .set("listen_addr", "127.0.0.1")
@@ -87,6 +101,23 @@ impl Setup {
     pub fn set(mut self, key: &str, value: impl Into<Toml>) -> Setup {
         self.settings.insert(key.into(), value.into().0);
         self
+    }
+
+    /// A global setting that names a file, and what is in there.
+    pub fn file(mut self, key: &str, name: &str, content: impl Into<String>) -> Setup {
+        self.files.insert(key.into(), (name.into(), content.into()));
+        self
+    }
+
+    /// TLS towards clients, with the certificate that all tests show, and the authority they trust.
+    pub fn tls(mut self, mode: &str) -> Setup {
+        let login = Login::new("admin");
+        let may_do_without = ["disable", "allow", "prefer"].contains(&mode);
+        self.operator = if may_do_without { login } else { login.tls(&Tls::showing(&OURS.client("admin"))) };
+        self.set("client_tls_sslmode", mode)
+            .file("client_tls_cert_file", "shown.crt", SHOWN.certificate_pem.as_str())
+            .file("client_tls_key_file", "shown.key", SHOWN.key_pem.as_str())
+            .file("client_tls_ca_file", "ca.crt", OURS.pem())
     }
 
     /// A database on the test's server, of that name unless it is `*`.
@@ -133,6 +164,11 @@ impl Setup {
         Pooler::start(self)
     }
 
+    /// The files that settings name, by name and content.
+    pub(super) fn files(&self) -> impl Iterator<Item = &(String, String)> {
+        self.files.values()
+    }
+
     /// The users file.
     pub(super) fn userlist(&self) -> String {
         self.userlist.iter().fold(String::new(), |mut text, (name, secret)| {
@@ -152,6 +188,9 @@ impl Setup {
         usual("auth_file", format!("'{}'", directory.join("userlist.txt").display()));
         if let Some(user) = user {
             usual("user", format!("'{user}'"));
+        }
+        for (key, (name, _)) in &self.files {
+            usual(key, format!("'{}'", directory.join(name).display()));
         }
         let mut text = String::new();
         write_table(&mut text, &settings);

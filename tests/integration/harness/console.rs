@@ -16,7 +16,13 @@ pub struct Console {
 impl Console {
     #[track_caller]
     pub fn open(address: &Address, user: &str) -> Console {
-        Console { client: Login::new(user).database("pgbouncer").open(address) }
+        Console::with(&Login::new(user), address)
+    }
+
+    /// By a login that names no database.
+    #[track_caller]
+    pub fn with(login: &Login, address: &Address) -> Console {
+        Console { client: login.clone().database("pgbouncer").open(address) }
     }
 
     /// Runs a command that must succeed, and returns its tag.

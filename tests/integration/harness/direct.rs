@@ -11,12 +11,19 @@ use super::{Address, Client, Login};
 const OBJECTS: &str = include_str!("objects.sql");
 
 static SHARED: LazyLock<Postgres> = LazyLock::new(start);
+static SECURE: LazyLock<Postgres> =
+    LazyLock::new(|| Postgres::start(Options::default().tls()).expect("PostgreSQL starts with TLS"));
 static ADMIN: LazyLock<Mutex<Client>> = LazyLock::new(|| Mutex::new(admin(&SHARED)));
 static ROLES: AtomicU32 = AtomicU32::new(1);
 
 /// The server that all tests share. It ends with this process.
 pub fn shared() -> &'static Postgres {
     &SHARED
+}
+
+/// The server with TLS that all tests share; clients may also do without.
+pub fn secure() -> &'static Postgres {
+    &SECURE
 }
 
 /// A server of one's own, for tests that crash it.

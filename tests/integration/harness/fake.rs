@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use protocol::backend::TxStatus;
 use protocol::messages::{self, Authentication};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// The longest that a fake server waits for a byte.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -23,7 +24,13 @@ pub struct FakeServer {
 /// One connection to a fake server.
 #[derive(Debug)]
 pub struct Session {
-    stream: TcpStream,
+    stream: Option<Wire>,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
 }
 
 impl FakeServer {
@@ -39,7 +46,7 @@ impl FakeServer {
                 let play = play.clone();
                 thread::spawn(move || {
                     stream.set_read_timeout(Some(LIMIT)).expect("a time limit can be set");
-                    play(number, &mut Session { stream });
+                    play(number, &mut Session { stream: Some(Wire::Plain(stream)) });
                 });
             }
         });
@@ -56,10 +63,7 @@ impl Session {
     /// Reads the startup packet, refusing TLS before it. None when the peer has gone.
     pub fn startup(&mut self) -> Option<Vec<u8>> {
         loop {
-            let mut length = [0; 4];
-            self.stream.read_exact(&mut length).ok()?;
-            let mut body = vec![0; (u32::from_be_bytes(length) as usize).checked_sub(4)?];
-            self.stream.read_exact(&mut body).ok()?;
+            let body = self.opening()?;
             if body.len() > 4 {
                 return Some(body);
             }
@@ -67,19 +71,61 @@ impl Session {
         }
     }
 
+    /// Reads one packet without a tag: an SSLRequest, a StartupMessage or a cancel. None when the peer has gone.
+    pub fn opening(&mut self) -> Option<Vec<u8>> {
+        let mut length = [0; 4];
+        self.read(&mut length)?;
+        self.bytes((u32::from_be_bytes(length) as usize).checked_sub(4)?)
+    }
+
+    /// Goes on under TLS. None when the handshake fails.
+    pub fn start_tls(&mut self, config: &Arc<ServerConfig>) -> Option<()> {
+        let Wire::Plain(stream) = self.stream.take()? else { return None };
+        let connection = ServerConnection::new(config.clone()).ok()?;
+        let mut tls = StreamOwned::new(connection, stream);
+        while tls.conn.is_handshaking() {
+            tls.conn.complete_io(&mut tls.sock).ok()?;
+        }
+        self.stream = Some(Wire::Tls(Box::new(tls)));
+        Some(())
+    }
+
+    /// Accepts the TLS that the peer asks for. None when it does something else.
+    pub fn accept_tls(&mut self, config: &Arc<ServerConfig>) -> Option<()> {
+        if self.opening()?.len() > 4 {
+            return None;
+        }
+        self.send(b"S");
+        self.start_tls(config)
+    }
+
+    /// Reads that many bytes. None when the peer has gone.
+    pub fn bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.read(&mut bytes)?;
+        Some(bytes)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Option<()> {
+        match self.stream.as_mut()? {
+            Wire::Plain(stream) => stream.read_exact(buffer).ok(),
+            Wire::Tls(stream) => stream.read_exact(buffer).ok(),
+        }
+    }
+
     /// Reads one message. None when the peer has gone.
     pub fn message(&mut self) -> Option<(u8, Vec<u8>)> {
-        let mut header = [0; 5];
-        self.stream.read_exact(&mut header).ok()?;
-        let [tag, length @ ..] = header;
-        let mut body = vec![0; (u32::from_be_bytes(length) as usize).checked_sub(4)?];
-        self.stream.read_exact(&mut body).ok()?;
-        Some((tag, body))
+        let tag = self.bytes(1)?[0];
+        Some((tag, self.opening()?))
     }
 
     /// Sends bytes; a peer that has gone is noticed by the next read.
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let _ = match &mut self.stream {
+            None => Ok(()),
+            Some(Wire::Plain(stream)) => stream.write_all(bytes),
+            Some(Wire::Tls(stream)) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        };
     }
 
     /// Lets anyone in, as a server in good health would. None when the peer has gone.

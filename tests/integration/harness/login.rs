@@ -1,7 +1,7 @@
 //! Logging in, by whatever the server asks for.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::num::NonZeroU32;
 
 use protocol::md5::Md5Secret;
@@ -10,6 +10,7 @@ use protocol::scram::{self, ChannelBinding, Keys, Nonce};
 
 use super::client::Received;
 use super::stream::Address;
+use super::tls::{self, Tls};
 use super::wait::LIMIT;
 use super::{Client, Message, Report};
 
@@ -23,6 +24,23 @@ pub struct Login {
     password: String,
     minor: u16,
     parameters: Vec<(String, String)>,
+    tls: Option<Tls>,
+    binding: Binding,
+}
+
+/// What a client makes of SCRAM's channel binding, where there is TLS. Without TLS it always says `n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// SCRAM-SHA-256-PLUS where it is offered, as libpq.
+    Used,
+    /// It has none: `n`.
+    Unsupported,
+    /// It says it was offered none, `y`, whatever it was offered.
+    Denied,
+    /// SCRAM-SHA-256-PLUS with the hash of another certificate.
+    Wrong,
+    /// SCRAM-SHA-256-PLUS with the right hash, offered or not.
+    Forced,
 }
 
 impl Login {
@@ -34,6 +52,8 @@ impl Login {
             password: lab::PASSWORD.into(),
             minor: 0,
             parameters: Vec::new(),
+            tls: None,
+            binding: Binding::Used,
         }
     }
 
@@ -59,6 +79,17 @@ impl Login {
         self
     }
 
+    /// Over TLS.
+    pub fn tls(mut self, tls: &Tls) -> Login {
+        self.tls = Some(tls.clone());
+        self
+    }
+
+    pub fn binding(mut self, binding: Binding) -> Login {
+        self.binding = binding;
+        self
+    }
+
     /// The StartupMessage.
     pub fn startup(&self) -> Vec<u8> {
         let mut pairs = vec![("user", self.user.as_str()), ("database", self.database.as_str())];
@@ -78,9 +109,20 @@ impl Login {
     /// Logs in, or returns the error.
     #[track_caller]
     pub fn try_open(&self, address: &Address) -> Result<Client, Report> {
-        let mut client = Client::try_connect(address).map_err(|error| Report::silence(&error.to_string()))?;
+        let mut client = self.connect(address)?;
         client.send(&self.startup());
         self.finish(client)
+    }
+
+    /// Connects, and begins TLS if it is to be used.
+    pub fn connect(&self, address: &Address) -> Result<Client, Report> {
+        let failed = |error: io::Error| Report::silence(&error.to_string());
+        let mut client = Client::try_connect(address).map_err(failed)?;
+        if let Some(tls) = &self.tls {
+            client.tls = Some(tls.clone());
+            tls.begin(&mut client.stream).map_err(failed)?;
+        }
+        Ok(client)
     }
 
     /// Goes on after the StartupMessage.
@@ -92,7 +134,7 @@ impl Login {
             match message.tag {
                 b'R' if message.body == [0; 4] => break,
                 b'R' => {
-                    let answer = self.answer(&message, &mut dialogue);
+                    let answer = self.answer(&client, &message, &mut dialogue);
                     client.send(&answer);
                 }
                 b'v' => client.greeting.push(message),
@@ -109,7 +151,7 @@ impl Login {
     }
 
     /// What to answer to an Authentication message other than its success.
-    fn answer(&self, request: &Message, dialogue: &mut Option<Dialogue>) -> Vec<u8> {
+    fn answer(&self, client: &Client, request: &Message, dialogue: &mut Option<Dialogue>) -> Vec<u8> {
         let (kind, data) = request.body.split_first_chunk::<4>().expect("Authentication has a kind");
         let mut out = Vec::new();
         match u32::from_be_bytes(*kind) {
@@ -121,10 +163,9 @@ impl Login {
             }
             10 => {
                 let offer = data.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-                let client =
-                    scram::Client::new(offer, ChannelBinding::None, nonce()).expect("SCRAM-SHA-256 is offered");
-                let mechanism = client.mechanism().name();
-                let (first, next) = client.client_first();
+                let scram = self.scram(client, offer.collect());
+                let mechanism = scram.mechanism().name();
+                let (first, next) = scram.client_first();
                 *dialogue = Some(Dialogue::First(next));
                 messages::sasl_initial_response(&mut out, mechanism, &first);
             }
@@ -144,6 +185,21 @@ impl Login {
         }
         out
     }
+
+    fn scram(&self, client: &Client, offer: Vec<&[u8]>) -> scram::Client {
+        let end_point = || ChannelBinding::TlsServerEndPoint(tls::end_point(&client.stream));
+        let plain: &[&[u8]] = &[b"SCRAM-SHA-256"];
+        let plus: &[&[u8]] = &[b"SCRAM-SHA-256-PLUS"];
+        let (offer, binding) = match self.binding {
+            _ if !client.stream.is_tls() => (offer.as_slice(), ChannelBinding::None),
+            Binding::Used => (offer.as_slice(), end_point()),
+            Binding::Unsupported => (offer.as_slice(), ChannelBinding::None),
+            Binding::Denied => (plain, end_point()),
+            Binding::Wrong => (plus, ChannelBinding::TlsServerEndPoint(vec![7; 32])),
+            Binding::Forced => (plus, end_point()),
+        };
+        scram::Client::new(offer.iter().copied(), binding, nonce()).expect("SCRAM-SHA-256 is offered")
+    }
 }
 
 enum Dialogue {
@@ -151,7 +207,7 @@ enum Dialogue {
     Final(scram::AwaitServerFinal),
 }
 
-fn nonce() -> Nonce {
+pub fn nonce() -> Nonce {
     let mut random = [0; Nonce::RANDOM_LEN];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).expect("there is randomness");
     Nonce::from_random(random)

@@ -1,7 +1,8 @@
 //! The real program, started for one test, and judged at its end.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
@@ -60,6 +61,7 @@ impl Pooler {
         let toml = setup.toml(scratch.path(), port, account.name());
         write_file(&scratch, &account, "pooler.toml", &toml);
         write_file(&scratch, &account, "userlist.txt", &setup.userlist());
+        setup.files().for_each(|(name, content)| write_file(&scratch, &account, name, content));
         let log = File::create(scratch.path().join("log")).expect("a log file");
         let mut command = Command::new(PROGRAM);
         command.arg(scratch.path().join("pooler.toml")).env_clear().env("TZ", "UTC").env("RUST_BACKTRACE", "1");
@@ -118,7 +120,7 @@ impl Pooler {
     /// The console, as administrator.
     #[track_caller]
     pub fn console(&self) -> Console {
-        Console::open(&self.address(), "admin")
+        Console::with(&self.setup.operator, &self.address())
     }
 
     /// Replaces the configuration by an edited one; nothing happens before a RELOAD.
@@ -127,9 +129,17 @@ impl Pooler {
         let toml = self.setup.toml(self.scratch.path(), self.port, self.account.name());
         self.write("pooler.toml", &toml);
         self.write("userlist.txt", &self.setup.userlist());
+        self.setup.files().for_each(|(name, content)| self.write(name, content));
     }
 
-    /// Replaces a file in the pooler's directory.
+    /// Replaces a file in the pooler's directory, all at once.
+    pub fn replace(&self, name: &str, text: &str) {
+        let next = format!("{name}.next");
+        self.write(&next, text);
+        fs::rename(self.path(&next), self.path(name)).expect("files can be renamed");
+    }
+
+    /// Writes over a file in the pooler's directory.
     pub fn write(&self, name: &str, text: &str) {
         write_file(&self.scratch, &self.account, name, text);
     }
@@ -231,6 +241,8 @@ pub fn port() -> u16 {
 fn write_file(scratch: &Scratch, account: &Account, name: &str, text: &str) {
     let path = scratch.path().join(name);
     fs::write(&path, text).expect("files can be written");
+    // The pooler complains of private keys that others may read.
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("files can be closed");
     account.give(&path).expect("files can be handed over");
 }
 

@@ -1,7 +1,7 @@
 //! Holds, RECONNECT, epochs, and the end of a database.
 
 use crate::desk::{Desk, HERE, MS, SECOND, small};
-use pool::{CheckOut, Claim, CloseReason, Hold, Refused};
+use pool::{CheckOut, Claim, CloseReason, Hold, Purpose, Refused, Settings};
 
 fn hold(desk: &mut Desk, hold: Hold) {
     desk.call(|pool, now, out| pool.hold(hold, now, out));
@@ -146,6 +146,20 @@ fn a_server_in_opening_at_a_reconnect_is_closed_on_arrival_and_replaced() {
     assert_eq!(desk.closed, [(1, CloseReason::Reconnect)]);
     desk.arrive();
     assert_eq!(desk.claim(ticket).server, 2);
+}
+
+#[test]
+fn servers_withdrawn_at_a_reconnect_are_not_replaced_by_the_reserve() {
+    let settings = Settings { reserve_pool_size: 1, ..small(1) };
+    let mut desk = Desk::new(settings);
+    let _first = desk.queue(HERE);
+    let _second = desk.queue(HERE);
+    desk.pass(5 * SECOND);
+    desk.review();
+    desk.arrive();
+    desk.arrive();
+    desk.call(|pool, now, out| pool.reconnect(now, out));
+    assert_eq!(desk.purposes(), [Purpose::Waiter, Purpose::Reserve]);
 }
 
 #[test]

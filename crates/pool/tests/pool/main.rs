@@ -6,3 +6,4 @@ mod desk;
 mod model;
 mod opening;
 mod upkeep;
+mod warm_up;

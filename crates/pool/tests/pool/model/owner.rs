@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub const MS: Duration = Duration::from_millis(1);
 pub const LOGIN_RETRY: Duration = Duration::from_millis(200);
 pub const RESERVE_TIMEOUT: Duration = Duration::from_millis(300);
+pub const WARM_UP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A server connection. Its permit goes with it.
 #[derive(Debug)]
@@ -58,6 +59,10 @@ pub struct Owned {
     pub drained: bool,
     pub failed_at: Option<Instant>,
     pub review_at: Option<Instant>,
+    /// How many servers a warm-up may go to, and when it began.
+    pub warm_up: Option<(usize, Instant)>,
+    /// The most that were lent at once since that was asked last.
+    pub peak: usize,
     /// What the total may be: the limit, or what was there when the limit was lowered.
     pub ceiling: usize,
 }
@@ -81,6 +86,8 @@ impl Owned {
             drained: false,
             failed_at: None,
             review_at: None,
+            warm_up: None,
+            peak: 0,
             ceiling: 0,
         }
     }
@@ -189,6 +196,9 @@ impl World {
                 Err(full) if self.evict(full) => {}
                 Err(_) => break,
             }
+        }
+        if ticket.purpose() == Purpose::MinPoolSize {
+            self.pools[index].warm_up = None;
         }
         self.call(index, |pool, now, out| pool.open_denied(ticket, now, out));
     }

@@ -1,6 +1,6 @@
 //! The promises themselves.
 
-use super::owner::{Conn, LOGIN_RETRY, MS, Owned, RESERVE_TIMEOUT, Told, World};
+use super::owner::{Conn, LOGIN_RETRY, MS, Owned, RESERVE_TIMEOUT, Told, WARM_UP_LIMIT, World};
 use pool::{Lent, OpenTicket, Purpose, ServerId, WorkerId};
 use std::collections::BTreeSet;
 
@@ -84,10 +84,24 @@ impl World {
         if waiters + reserves > 0 {
             assert!(useful - fills <= counts.waiting, "more servers are opened than people wait");
         }
+        if fills > 0 && total > owned.settings.min_pool_size as usize {
+            self.check_warm_up(owned);
+        }
         if reserves > 0 && owned.settings.handover_slack == 0 {
             let last = &owned.waiters[owned.handed() + useful - fills - 1];
             assert!(self.now - last.arrived >= RESERVE_TIMEOUT, "the reserve was opened early");
         }
+    }
+
+    /// Opened for nobody, beyond the minimum: a warm-up is under way, has room, and one server has been seen to work.
+    fn check_warm_up(&self, owned: &Owned) {
+        let counts = owned.pool.counts();
+        let (servers, begun) = owned.warm_up.expect("opened for nobody");
+        assert!(self.now < begun + WARM_UP_LIMIT, "a warm-up has no end");
+        assert!(counts.idle + counts.lent + counts.opening - counts.close_needed <= servers);
+        let is_proved = owned.alive.iter().any(|id| !owned.doomed.contains(id));
+        assert!(is_proved || counts.opening == 1, "opened side by side before one works");
+        assert!(counts.opening <= owned.settings.max_opening as usize);
     }
 
     /// A server has been lent: promises 5 and 6.
@@ -98,6 +112,7 @@ impl World {
         assert_eq!(lent.epoch(), owned.epoch, "lent from an older epoch");
         assert!(!owned.doomed.contains(&lent.id()), "lent although it was to be closed");
         owned.lent.push(lent);
+        owned.peak = owned.peak.max(owned.lent.len());
     }
 
     /// When gates are open, what was lent comes back and openings succeed, everyone is served.

@@ -25,7 +25,7 @@ impl Word {
 impl World {
     pub fn step(&mut self, word: u32) {
         let mut word = Word(word);
-        let kind = word.choose(40);
+        let kind = word.choose(42);
         let index = word.choose(self.pools.len());
         match kind {
             0..=9 => self.check_out(index, word.worker()),
@@ -38,11 +38,13 @@ impl World {
             29 => self.opening_fails(index, &mut word),
             30..=31 => self.one_has_closed(index),
             32 => self.call(index, |pool, now, out| pool.tick(now, out)),
-            33..=34 => self.pass([0, 1, 10, 100, 400, 2000][word.choose(6)] * MS),
+            33..=34 => self.pass([0, 1, 10, 100, 400, 2000, 20_000][word.choose(7)] * MS),
             35 => self.hold(index, &mut word),
             36..=37 => self.release(index, &mut word),
             38 => self.replace(index, &mut word),
-            _ => self.reload(index, &mut word),
+            39 => self.reload(index, &mut word),
+            40 => self.warm_up(index, &mut word),
+            _ => self.ask_for_peak(index),
         }
         self.distribute();
     }
@@ -151,12 +153,25 @@ impl World {
             let owned = &mut self.pools[index];
             if !owned.doomed.contains(&ticket.id()) {
                 owned.failed_at = Some(self.now);
+                owned.warm_up = None;
                 if fatal && owned.total() == 0 {
                     owned.refuse_all();
                 }
             }
             self.call(index, |pool, now, out| pool.open_failed(ticket, fatal, now, out));
         }
+    }
+
+    fn warm_up(&mut self, index: usize, word: &mut Word) {
+        let servers = word.choose(8);
+        self.pools[index].warm_up = Some((servers, self.now));
+        self.call(index, |pool, now, out| pool.warm_up(servers as u32, now, out));
+    }
+
+    fn ask_for_peak(&mut self, index: usize) {
+        let owned = &mut self.pools[index];
+        assert!(owned.pool.take_peak() >= owned.peak, "more were lent at once");
+        owned.peak = owned.lent.len();
     }
 
     pub fn one_has_closed(&mut self, index: usize) {
@@ -255,6 +270,8 @@ impl World {
             owned.doomed.clear();
             owned.failed_at = None;
             owned.review_at = None;
+            owned.warm_up = None;
+            owned.peak = 0;
         }
     }
 }

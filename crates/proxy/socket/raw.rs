@@ -1,0 +1,218 @@
+//! The kernel's side of a connection: receiving and sending without blocking, and telling when that is possible.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A non-blocking descriptor, registered with the runtime of the thread that made it.
+#[derive(Debug)]
+pub(super) struct Raw {
+    /// None once a move to another runtime has failed: everything is an error from then on.
+    io: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Raw {
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { io: Some(register(fd)?) })
+    }
+
+    pub fn rehome(&mut self) -> io::Result<()> {
+        let io = self.io.take().ok_or(io::ErrorKind::NotConnected)?;
+        *self = Self::new(io.into_inner())?;
+        Ok(())
+    }
+
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        Ok(self.io.ok_or(io::ErrorKind::NotConnected)?.into_inner())
+    }
+
+    fn io(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        self.io.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.io()?.poll_read_ready(cx))?.retain_ready();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether nothing is known to wait to be received. Makes no system call, and registers nobody.
+    pub fn is_quiet(&self) -> bool {
+        let looked = self.io().and_then(|io| io.try_io(Interest::READABLE, |_| Ok(())));
+        looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    pub fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let io = self.io()?;
+        loop {
+            let mut ready = ready!(io.poll_read_ready(cx))?;
+            match rustix::net::recv(io.get_ref(), &mut [0u8; 1], RecvFlags::PEEK) {
+                Ok((_, received)) => return Poll::Ready(Ok(received > 0)),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// A receive that leaves room has drained the socket, so the next one waits for an event and needs no EAGAIN.
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let io = self.io()?;
+        loop {
+            let mut ready = ready!(io.poll_read_ready(cx))?;
+            match rustix::net::recv(io.get_ref(), spare_capacity(buffer), RecvFlags::empty()) {
+                Ok((_, received)) => {
+                    if received > 0 && buffer.len() < buffer.capacity() {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(received));
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Tries before waiting: sockets are writable nearly always.
+    pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let io = self.io()?;
+        loop {
+            match rustix::net::send(io.get_ref(), bytes, SendFlags::NOSIGNAL) {
+                Ok(sent) => return Poll::Ready(Ok(sent)),
+                Err(Errno::AGAIN) => {
+                    let mut ready = ready!(io.poll_write_ready(cx))?;
+                    // The flag may be older than the full buffer: drop it, and look once more before waiting.
+                    if let Ok(result) = ready.try_io(|io| send_once(io.get_ref(), bytes)) {
+                        return Poll::Ready(result);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Has `read` read once from the descriptor as soon as there is something: what it answered.
+    pub fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(&mut dyn io::Read) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let io = self.io()?;
+        loop {
+            let mut ready = ready!(io.poll_read_ready(cx))?;
+            let mut reader = Reader { fd: io.get_ref(), drained: false };
+            match read(&mut reader) {
+                Ok(received) => {
+                    if reader.drained {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(received));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Has `write` write once to the descriptor, waiting while that is full.
+    pub fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&mut dyn io::Write) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let io = self.io()?;
+        loop {
+            match write(&mut Writer(io.get_ref())) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut ready = ready!(io.poll_write_ready(cx))?;
+                    if let Ok(result) = ready.try_io(|io| write(&mut Writer(io.get_ref()))) {
+                        return Poll::Ready(result);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                ended => return Poll::Ready(ended),
+            }
+        }
+    }
+
+    /// Accepts a connection, non-blocking, with its peer's address.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(OwnedFd, Option<SocketAddrAny>)>> {
+        let io = self.io()?;
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        loop {
+            let mut ready = ready!(io.poll_read_ready(cx))?;
+            match rustix::net::acceptfrom_with(io.get_ref(), flags) {
+                Ok(accepted) => return Poll::Ready(Ok(accepted)),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    pub fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.io()?.get_ref().as_fd())
+    }
+
+    pub fn shutdown(&self) {
+        if let Ok(io) = self.io() {
+            let _ = rustix::net::shutdown(io.get_ref(), rustix::net::Shutdown::Write);
+        }
+    }
+}
+
+/// The only unsafe line of the project.
+#[expect(unsafe_code, reason = "tokio cannot check what it asks for; an OwnedFd fulfils it")]
+fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor has to stay open and the same until it is deregistered. An `OwnedFd` never changes its
+    // descriptor and closes it only when dropped; it lives inside the `AsyncFd`, which deregisters before it drops or
+    // returns it and lends it out by shared reference alone, by which it can be neither replaced nor closed.
+    Ok(unsafe { AsyncFd::register(fd) }?)
+}
+
+fn send_once(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?)
+}
+
+struct Reader<'a> {
+    fd: &'a OwnedFd,
+    /// The last read left room: there is nothing more to be had now.
+    drained: bool,
+}
+
+impl io::Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = buffer.len();
+        let (_, received) = rustix::net::recv(self.fd, buffer, RecvFlags::empty())?;
+        self.drained = received > 0 && received < room;
+        Ok(received)
+    }
+}
+
+struct Writer<'a>(&'a OwnedFd);
+
+impl io::Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        send_once(self.0, bytes)
+    }
+
+    /// Without MSG_NOSIGNAL, which it has no flag for: the process ignores SIGPIPE, as every Rust program does.
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match parts {
+            [one] => self.write(one),
+            several => Ok(rustix::io::writev(self.0, several)?),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
