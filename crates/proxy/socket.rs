@@ -79,7 +79,7 @@ impl Socket {
     /// # Errors
     /// What `epoll_ctl` says.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { raw: Raw::new(fd)?, tls: None })
+        Ok(Self { raw: Raw::eager(fd)?, tls: None })
     }
 
     /// Registers the socket with this thread's runtime instead of the one it was registered with.

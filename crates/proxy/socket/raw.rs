@@ -15,11 +15,18 @@ use tokio::io::unix::AsyncFd;
 pub(super) struct Raw {
     /// None once a move to another runtime has failed: everything is an error from then on.
     io: Option<AsyncFd<OwnedFd>>,
+    /// It was accepted or connected just now: the runtime has not heard of it yet, but bytes may wait already.
+    is_new: bool,
 }
 
 impl Raw {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { io: Some(register(fd)?) })
+        Ok(Self { io: Some(register(fd)?), is_new: false })
+    }
+
+    /// For a socket whose peer may have spoken already: the first receive is tried at once.
+    pub fn eager(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { is_new: true, ..Self::new(fd)? })
     }
 
     pub fn rehome(&mut self) -> io::Result<()> {
@@ -61,8 +68,13 @@ impl Raw {
     }
 
     /// A receive that leaves room has drained the socket, so the next one waits for an event and needs no EAGAIN.
-    pub fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let is_new = std::mem::take(&mut self.is_new);
         let io = self.io()?;
+        if is_new && let Ok((_, received)) = rustix::net::recv(io.get_ref(), spare_capacity(buffer), RecvFlags::empty())
+        {
+            return Poll::Ready(Ok(received));
+        }
         loop {
             let mut ready = ready!(io.poll_read_ready(cx))?;
             match rustix::net::recv(io.get_ref(), spare_capacity(buffer), RecvFlags::empty()) {
