@@ -85,7 +85,7 @@ fn each_mode_reaches_the_servers_it_says() {
 
 #[test]
 fn an_authority_that_is_not_ours_is_refused_by_those_who_ask() {
-    let unknown = Err("FATAL 08006 TLS: invalid peer certificate: UnknownIssuer".to_owned());
+    let unknown = Err("FATAL 08006 TLS: invalid peer certificate: UnknownIssuer (server 127.0.0.1)".to_owned());
     for (mode, expected) in [
         ("allow", Ok(true)),
         ("prefer", Ok(true)),
@@ -103,7 +103,7 @@ fn another_hosts_certificate_is_refused_by_verify_full_only() {
     let other = tls_server(&OURS.server(&["elsewhere.example.com"]), &[], false);
     assert_eq!(comes(&before(&other, "verify-ca").start()), Ok(()));
     let words = comes(&before(&other, "verify-full").start()).expect_err("refused");
-    assert_eq!(words, "FATAL 08006 TLS: invalid peer certificate: NotValidForName");
+    assert_eq!(words, "FATAL 08006 TLS: invalid peer certificate: NotValidForName (server 127.0.0.1)");
     let right = tls_server(&OURS.server(&["127.0.0.1"]), &[], false);
     assert_eq!(comes(&before(&right, "verify-full").start()), Ok(()));
 }
