@@ -74,6 +74,9 @@ impl Place {
 
     /// A problem at this place.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
-        Problem { file: self.file.to_path_buf(), line: self.line, col: self.col, message: message.into() }
+        // What a file contains must not break the line, or steer the terminal.
+        let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        let message = message.into().chars().map(shown).collect();
+        Problem { file: self.file.to_path_buf(), line: self.line, col: self.col, message }
     }
 }

@@ -70,7 +70,8 @@ impl Value for Secret {
 }
 
 fn is_md5(text: &str) -> bool {
-    text.strip_prefix("md5").is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+    text.strip_prefix("md5")
+        .is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 fn is_scram(text: &str) -> bool {
@@ -80,12 +81,32 @@ fn is_scram(text: &str) -> bool {
         let (stored, server) = keys.split_once(':')?;
         Some((iterations, salt, stored, server))
     };
-    let base64 = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
-    // A SHA-256 key is 32 bytes, 44 characters of base64.
-    let key = |text: &str| text.len() == 44 && base64(text);
+    // Digits only: `str::parse` alone would also take a sign. PostgreSQL's largest integer is the bound.
+    let rounds = |text: &str| text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<i32>().is_ok_and(|n| n > 0);
+    let bytes = |text| base64_len(text).unwrap_or(0);
     parts().is_some_and(|(iterations, salt, stored, server)| {
-        iterations.parse::<u32>().is_ok_and(|n| n > 0) && !salt.is_empty() && base64(salt) && key(stored) && key(server)
+        rounds(iterations) && bytes(salt) > 0 && bytes(stored) == 32 && bytes(server) == 32
     })
+}
+
+/// How many bytes a text in strict base64 stands for (RFC 4648, section 3.5: bits left over are zero).
+fn base64_len(text: &str) -> Option<usize> {
+    let digits = text.strip_suffix("==").or_else(|| text.strip_suffix('=')).unwrap_or(text);
+    let value = |byte| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let last = digits.bytes().try_fold(0, |_, byte| value(byte))?;
+    let left_over = match text.len() - digits.len() {
+        0 => 0,
+        1 => last & 0b11,
+        _ => last & 0b1111,
+    };
+    (text.len() % 4 == 0 && left_over == 0).then_some(digits.len() * 3 / 4)
 }
 
 #[cfg(test)]

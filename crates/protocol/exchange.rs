@@ -30,10 +30,8 @@ pub struct Exchange {
     undone: Vec<Change>,
     status: TxStatus,
     copy: Copying,
-    /// CopyData was sent since the COPY began; Sync was sent before any, and after some.
-    copy_data_seen: bool,
+    /// A Sync was sent into the COPY, which the server ignores if it does not fail before.
     copy_synced: bool,
-    copy_synced_late: bool,
     /// Extended-protocol messages were sent since the last Sync: an implicit transaction may be open.
     unsynced: bool,
     /// The server skips all messages up to the next Sync.
@@ -175,9 +173,7 @@ impl Default for Exchange {
             undone: Vec::new(),
             status: TxStatus::Idle,
             copy: Copying::No,
-            copy_data_seen: false,
             copy_synced: false,
-            copy_synced_late: false,
             unsynced: false,
             skipping: false,
             tainted: false,
@@ -239,8 +235,7 @@ impl Exchange {
             Tag::CopyData if self.owed.is_empty() => return Ok(Request::Drop),
             Tag::CopyDone | Tag::CopyFail if self.owed.is_empty() => return Ok(Request::Drop),
             Tag::CopyDone | Tag::CopyFail => self.owed.push_back(Owed::CopyEnd),
-            Tag::CopyData => self.copy_data_seen = true,
-            Tag::Flush => {}
+            Tag::CopyData | Tag::Flush => {}
             Tag::Terminate => return Ok(Request::Terminate),
         }
         Ok(Request::Forward)
@@ -314,11 +309,7 @@ impl Exchange {
         (self.unnamed_in_batch, self.bind_in_batch) = (false, false);
         if self.copy == Copying::In && !self.doubt && !self.owed.contains(&Owed::CopyEnd) {
             // A server in COPY IN ignores it, unless an error on its way to us has ended the COPY already.
-            if self.copy_data_seen {
-                self.copy_synced_late = true;
-            } else {
-                self.copy_synced = true;
-            }
+            self.copy_synced = true;
             return;
         }
         self.unsynced = false;
@@ -360,7 +351,8 @@ impl Exchange {
             B::FunctionCallResponse => (self.owed.front() == Some(&Owed::FunctionCall)).then_some(Reply::Forward),
             B::ParameterDescription => (self.owed.front() == Some(&Owed::Describe)).then_some(Reply::Forward),
             B::ReadyForQuery => TxStatus::of(body).and_then(|status| self.ready(status)),
-            B::ErrorResponse => Some(self.error(Fields::parse(body))),
+            // Never more than was waited for: the verdict must not depend on how much has arrived.
+            B::ErrorResponse => Some(self.error(Fields::parse(&body[..needed]))),
             B::CopyInResponse => self.copy_begins(Copying::In),
             B::CopyOutResponse => self.copy_begins(Copying::Out),
             B::CopyBothResponse => self.copy_begins(Copying::Both),
@@ -441,9 +433,8 @@ impl Exchange {
             self.doubt = true;
             return Reply::Fatal;
         }
-        // Was the Sync ignored, or has it ended the skipping after this error already?
-        let before_data = self.copy_synced && !self.copy_data_seen && !self.owed.contains(&Owed::CopyEnd);
-        self.doubt |= self.copy == Copying::In && (self.copy_synced_late || before_data);
+        // Was the Sync ignored, or is it answered after this error? The server may have failed before it read it.
+        self.doubt |= self.copy == Copying::In && self.copy_synced;
         self.copy = Copying::No;
         match self.owed.front() {
             // Sync commits, and may fail at it: ReadyForQuery follows all the same.
@@ -466,8 +457,7 @@ impl Exchange {
             return None;
         }
         self.copy = copy;
-        self.copy_data_seen = self.owed.contains(&Owed::CopyEnd);
-        (self.copy_synced, self.copy_synced_late) = (false, false);
+        self.copy_synced = false;
         match copy {
             Copying::In => self.swallow_syncs(),
             Copying::Both => self.doubt = true,
@@ -484,6 +474,7 @@ impl Exchange {
             self.doubt = true;
         } else if behind.len() > 0 {
             self.owed.drain(1..end);
+            self.copy_synced = true;
             self.unsynced |= self.owed.front() == Some(&Owed::Execute) && !self.owed.contains(&Owed::Sync);
         }
     }
