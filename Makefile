@@ -2,7 +2,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test load bench micro
+.PHONY: run test load bench micro fuzz
 
 # PostgreSQL and the pooler before it, until Ctrl-C.
 run:
@@ -28,3 +28,8 @@ bench:
 micro:
 	cargo bench --locked --bench protocol --bench pool -- --warm-up-time 0.5 --measurement-time 1 --noplot $(ARGS)
 	benches/instructions $(ARGS)
+
+# Made-up input for every parser, each for FUZZ_SECONDS (60); ARGS="TARGET…" for some of them.
+fuzz:
+	.ci/setup fuzz
+	tests/fuzz/run $(ARGS)

@@ -106,7 +106,7 @@ fn base64_len(text: &str) -> Option<usize> {
         1 => last & 0b11,
         _ => last & 0b1111,
     };
-    (text.len() % 4 == 0 && left_over == 0).then_some(digits.len() * 3 / 4)
+    (text.len().is_multiple_of(4) && left_over == 0).then_some(digits.len() * 3 / 4)
 }
 
 #[cfg(test)]

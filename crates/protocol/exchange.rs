@@ -417,6 +417,8 @@ impl Exchange {
         match self.owed.pop_front() {
             Some(Owed::Query | Owed::FunctionCall | Owed::Sync) => {}
             _ if self.doubt => {}
+            // The answer to a Sync that was taken for one that the COPY had swallowed.
+            None if self.tainted => return Some(Reply::Drop),
             _ => return None,
         }
         self.copy = Copying::No;
@@ -434,7 +436,7 @@ impl Exchange {
             return Reply::Fatal;
         }
         // Was the Sync ignored, or is it answered after this error? The server may have failed before it read it.
-        self.doubt |= self.copy == Copying::In && self.copy_synced;
+        self.tainted |= self.copy == Copying::In && self.copy_synced;
         self.copy = Copying::No;
         match self.owed.front() {
             // Sync commits, and may fail at it: ReadyForQuery follows all the same.

@@ -127,7 +127,7 @@ fn a_failed_copy_in_comes_to_rest() {
 /// Found by fuzzing: whether the server read the Sync before it failed cannot be known, and it answers a Sync only if it
 /// did not. A server that was lent again then gave its next client somebody else's ReadyForQuery.
 #[test]
-fn a_copy_in_that_fails_behind_a_sync_leaves_doubt() {
+fn a_server_whose_copy_in_failed_behind_a_sync_is_not_lent_again() {
     for conversation in [
         "> P B E S < 1 2 G > d f S < E:ERROR Z:I",
         "> Q < G > d S < E:ERROR Z:I",
@@ -135,6 +135,8 @@ fn a_copy_in_that_fails_behind_a_sync_leaves_doubt() {
     ] {
         assert!(!at_rest(conversation), "{conversation}");
     }
+    assert!(play("> P B E S < 1 2 G > d f S < E:ERROR Z:I").is_spent(), "it is closed, and its client goes on");
+    assert!(play("> Q < G > d S < E:ERROR Z:I Z:I").is_spent(), "also if the Sync is answered");
 }
 
 #[test]

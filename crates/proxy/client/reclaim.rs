@@ -118,6 +118,7 @@ fn judge_all(services: &Services, server: &mut Server, desk: &mut Desk) -> Optio
     while let Some(header) = Header::peek(desk.down.unjudged()).ok()? {
         let unjudged = desk.down.unjudged();
         let body = &unjudged[Header::SIZE..unjudged.len().min(header.total_len())];
+        while desk.exchange.own_answer().is_some() {}
         match desk.exchange.reply(header, body).ok()? {
             Reply::NeedBody(needed) if needed > MAX_WHOLE_MESSAGE => return None,
             Reply::NeedBody(needed) => {

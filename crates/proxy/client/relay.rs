@@ -97,7 +97,10 @@ impl Relay<'_> {
             if self.desk.leaving && self.desk.exchange.is_quiet() {
                 return Err(End::ClientLeft);
             }
-            if self.desk.exchange.is_spent() && !self.desk.up.has_cleared() && !self.desk.down.has_cleared() {
+            // A session keeps even such a server to its end.
+            let may_part = self.rules.mode != PoolMode::Session;
+            if may_part && self.desk.exchange.is_spent() && !self.desk.up.has_cleared() && !self.desk.down.has_cleared()
+            {
                 return Err(End::Spent);
             }
             if !up && !down {
