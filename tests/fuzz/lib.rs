@@ -1,6 +1,5 @@
 //! What the fuzz targets share.
 
-pub mod postgres;
 pub mod settings;
 pub mod text;
 
