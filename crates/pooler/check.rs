@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use config::{Config, Secrets};
+use proxy::encryption::Encryption;
 
 use crate::arguments::config_path;
 
@@ -20,16 +21,19 @@ pub fn check(config: Option<&Path>, connect: bool) -> ExitCode {
         eprintln!("{warning} (warning)");
     }
     // What TLS files hold is no concern of the configuration's own checks.
-    if let Err(error) = proxy::encryption::Encryption::load(&loaded.config.global) {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
+    let tls = match Encryption::load(&loaded.config.global) {
+        Ok(tls) => tls,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
     print!("{}", loaded.config.to_toml(Secrets::Hidden));
-    if connect && !reach_all(loaded.config) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if connect && !reach_all(loaded.config, tls) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn reach_all(config: Config) -> bool {
-    match proxy::check::reach(config) {
+fn reach_all(config: Config, tls: Encryption) -> bool {
+    match proxy::check::reach(config, tls) {
         Ok(reports) => {
             for report in &reports {
                 eprintln!("{report}");

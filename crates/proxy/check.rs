@@ -65,9 +65,8 @@ fn advice(report: &ServerReport) -> Option<&'static str> {
 /// Tries each database of the configuration: as its forced user, else as the first user of `auth_file`.
 ///
 /// # Errors
-/// When the system gives no event queue, or a TLS file cannot be used.
-pub fn reach(config: Config) -> io::Result<Vec<Report>> {
-    let tls = Encryption::load(&config.global).map_err(io::Error::other)?;
+/// When the system gives no event queue.
+pub fn reach(config: Config, tls: Encryption) -> io::Result<Vec<Report>> {
     let house = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let users: Vec<String> = config.userlist.keys().cloned().collect();
     let databases: Vec<_> = config.databases.values().filter(|database| database.name != "*").cloned().collect();

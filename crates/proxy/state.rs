@@ -102,6 +102,17 @@ impl State {
         }
     }
 
+    /// Waits until a shutdown begins.
+    pub async fn shutdown_begins(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.shutdown() != Shutdown::No {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Tells a shutdown that a client has left; nobody else waits for that.
     pub fn client_left(&self) {
         if self.shutdown() != Shutdown::No {

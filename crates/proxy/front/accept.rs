@@ -20,7 +20,6 @@ use crate::address::Address;
 use crate::server::dial;
 use crate::services::Services;
 use crate::socket::Listener;
-use crate::state::Shutdown;
 
 /// Linux's TCP_DEFER_ACCEPT, in seconds: a connection is accepted when it has said something.
 #[derive(Clone)]
@@ -38,7 +37,7 @@ pub async fn tcp(services: Arc<Services>, listener: TcpListener) -> io::Result<(
     let here = listener.local_addr()?;
     let listener = Listener::new(listener.into())?;
     let mut generation = None;
-    let mut ending = pin!(shutdown_begins(&services));
+    let mut ending = pin!(services.state.shutdown_begins());
     loop {
         let newest = services.generation.load(Ordering::Acquire);
         if generation.replace(newest) != Some(newest) {
@@ -79,16 +78,6 @@ pub async fn unix(services: Arc<Services>, listener: UnixListener, port: u16) ->
             },
             Err(error) => rest_after(&error).await,
         }
-    }
-}
-
-async fn shutdown_begins(services: &Services) {
-    loop {
-        let changed = services.state.changed.notified();
-        if services.state.shutdown() != Shutdown::No {
-            return;
-        }
-        changed.await;
     }
 }
 

@@ -32,7 +32,7 @@ const CLEAN: &[u8] = b"DISCARD ALL";
 /// All roles that a role is in, directly or not, and itself.
 const GROUPS: &str = "WITH RECURSIVE mine (oid) AS (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1 \
     UNION SELECT roleid FROM pg_catalog.pg_auth_members JOIN mine ON member = mine.oid) \
-    SELECT rolname, NULL FROM pg_catalog.pg_roles JOIN mine USING (oid)";
+    SELECT rolname FROM pg_catalog.pg_roles JOIN mine USING (oid)";
 
 /// What is asked about a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub async fn server(applicant: &Applicant<'_>, question: Question, limit: Durati
     let Applicant { services, config, database, user, .. } = applicant;
     let lookup = config.auth_lookup(database).ok_or_else(|| AskError::Useless("there is no auth_user".into()))?;
     let pool = pool(services, &lookup)?;
-    let sql = if question == Question::Secret { lookup.query.to_owned() } else { GROUPS.to_owned() };
+    let sql = if question == Question::Secret { lookup.query } else { GROUPS }.to_owned();
     let (services, user) = (Arc::clone(services), (*user).to_owned());
     // The house can use servers without taking them from a worker, and goes on when this client leaves.
     let house = services.house.clone();

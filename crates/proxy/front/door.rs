@@ -141,8 +141,7 @@ impl Door {
         if self.threads.iter().map(in_flight).sum::<usize>() >= limit as usize + MAX_TOLD {
             return;
         }
-        let fewest = self.threads.iter().min_by_key(|thread| thread.desk.in_flight.load(Ordering::Relaxed));
-        let Some(thread) = fewest else { return };
+        let Some(thread) = self.threads.iter().min_by_key(|thread| in_flight(thread)) else { return };
         thread.desk.in_flight.fetch_add(1, Ordering::Relaxed);
         if thread.inbox.send(arrival).is_err() {
             error!("a thread of the front door has ended");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::SslMode;
+use config::{Global, SslMode};
 use protocol::startup::{Opening, Startup};
 use rustls::ServerConnection;
 
@@ -38,9 +38,14 @@ struct Asked {
 ///
 /// # Errors
 /// It breaks the protocol, must use TLS and does not, or wants a cancel only.
-pub async fn listen(services: &Arc<Services>, desk: &Desk, wire: &mut Wire, peer: &Address) -> Result<Hello, LoginEnd> {
-    let config = services.config.load_full();
-    let limit = config.global.max_login_packet_size as usize;
+pub async fn listen(
+    services: &Arc<Services>,
+    global: &Global,
+    desk: &Desk,
+    wire: &mut Wire,
+    peer: &Address,
+) -> Result<Hello, LoginEnd> {
+    let limit = global.max_login_packet_size as usize;
     // As in PgBouncer and PostgreSQL, Unix sockets have no TLS and need none.
     let offered = services.tls.load().clients.clone().filter(|_| matches!(peer, Address::Tcp(_)));
     let mut tls = None;
@@ -59,9 +64,7 @@ pub async fn listen(services: &Arc<Services>, desk: &Desk, wire: &mut Wire, peer
         };
         wire.use_up(len);
         match opening {
-            Opening::Startup(_)
-                if tls.is_none() && offered.is_some() && requires_tls(config.global.client_tls_sslmode) =>
-            {
+            Opening::Startup(_) if tls.is_none() && offered.is_some() && requires_tls(global.client_tls_sslmode) => {
                 return Err(ClientError::TlsRequired.into());
             }
             Opening::Startup(startup) => return Ok(Hello { startup, tls }),

@@ -187,7 +187,8 @@ impl Login {
     }
 
     async fn run(&mut self, wire: &mut Wire) -> Result<Outcome, LoginEnd> {
-        let Hello { startup, tls } = hello::listen(&self.services, &self.desk, wire, &self.ends.0).await?;
+        let Hello { startup, tls } =
+            hello::listen(&self.services, &self.config.global, &self.desk, wire, &self.ends.0).await?;
         self.tls = wire.socket.tls().and_then(|connection| tls::describe(connection)).map(Arc::from);
         negotiate(wire, &startup);
         let name = |bytes: &[u8]| -> Arc<str> { String::from_utf8_lossy(bytes).as_ref().into() };

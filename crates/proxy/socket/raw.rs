@@ -1,6 +1,6 @@
 //! The kernel's side of a connection: receiving and sending without blocking, and telling when that is possible.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
@@ -55,117 +55,79 @@ impl Raw {
     }
 
     pub fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let io = self.io()?;
-        loop {
-            let mut ready = ready!(io.poll_read_ready(cx))?;
-            match rustix::net::recv(io.get_ref(), &mut [0u8; 1], RecvFlags::PEEK) {
-                Ok((_, received)) => return Poll::Ready(Ok(received > 0)),
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-        }
+        self.poll_read(cx, |reader| Ok(rustix::net::recv(reader.fd, &mut [0u8; 1], RecvFlags::PEEK)?.1 > 0))
     }
 
-    /// A receive that leaves room has drained the socket, so the next one waits for an event and needs no EAGAIN.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
-        let is_new = std::mem::take(&mut self.is_new);
-        let io = self.io()?;
-        if is_new && let Ok((_, received)) = rustix::net::recv(io.get_ref(), spare_capacity(buffer), RecvFlags::empty())
+        if std::mem::take(&mut self.is_new)
+            && let Ok((_, received)) = rustix::net::recv(self.io()?, spare_capacity(buffer), RecvFlags::empty())
         {
             return Poll::Ready(Ok(received));
         }
-        loop {
-            let mut ready = ready!(io.poll_read_ready(cx))?;
-            match rustix::net::recv(io.get_ref(), spare_capacity(buffer), RecvFlags::empty()) {
-                Ok((_, received)) => {
-                    if received > 0 && buffer.len() < buffer.capacity() {
-                        ready.clear_ready();
-                    }
-                    return Poll::Ready(Ok(received));
-                }
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-        }
+        self.poll_read(cx, |reader| {
+            let (_, received) = rustix::net::recv(reader.fd, spare_capacity(buffer), RecvFlags::empty())?;
+            reader.drained = received > 0 && buffer.len() < buffer.capacity();
+            Ok(received)
+        })
     }
 
-    /// Tries before waiting: sockets are writable nearly always.
     pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let io = self.io()?;
-        loop {
-            match rustix::net::send(io.get_ref(), bytes, SendFlags::NOSIGNAL) {
-                Ok(sent) => return Poll::Ready(Ok(sent)),
-                Err(Errno::AGAIN) => {
-                    let mut ready = ready!(io.poll_write_ready(cx))?;
-                    // The flag may be older than the full buffer: drop it, and look once more before waiting.
-                    if let Ok(result) = ready.try_io(|io| send_once(io.get_ref(), bytes)) {
-                        return Poll::Ready(result);
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-        }
+        self.poll_write(cx, |writer| writer.write(bytes))
+    }
+
+    /// Accepts a connection, non-blocking, with its peer's address.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(OwnedFd, Option<SocketAddrAny>)>> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        self.poll_read(cx, |reader| match rustix::net::acceptfrom_with(reader.fd, flags) {
+            // One that is gone already is none: the next one is asked for.
+            Err(Errno::CONNABORTED) => Err(io::ErrorKind::Interrupted.into()),
+            accepted => Ok(accepted?),
+        })
     }
 
     /// Has `read` read once from the descriptor as soon as there is something: what it answered.
-    pub fn poll_read(
+    ///
+    /// A read that leaves room has drained the socket, so the next one waits for an event and needs no EAGAIN.
+    pub fn poll_read<T>(
         &self,
         cx: &mut Context<'_>,
-        mut read: impl FnMut(&mut dyn io::Read) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
+        mut read: impl FnMut(&mut Reader<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
         let io = self.io()?;
         loop {
             let mut ready = ready!(io.poll_read_ready(cx))?;
             let mut reader = Reader { fd: io.get_ref(), drained: false };
             match read(&mut reader) {
-                Ok(received) => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                ended => {
                     if reader.drained {
                         ready.clear_ready();
                     }
-                    return Poll::Ready(Ok(received));
+                    return Poll::Ready(ended);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
-    /// Has `write` write once to the descriptor, waiting while that is full.
+    /// Has `write` write once to the descriptor, trying before waiting: sockets are writable nearly always.
     pub fn poll_write(
         &self,
         cx: &mut Context<'_>,
-        mut write: impl FnMut(&mut dyn io::Write) -> io::Result<usize>,
+        mut write: impl FnMut(&mut Writer<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let io = self.io()?;
         loop {
             match write(&mut Writer(io.get_ref())) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut ready = ready!(io.poll_write_ready(cx))?;
+                    // The flag may be older than the full buffer: drop it, and look once more before waiting.
                     if let Ok(result) = ready.try_io(|io| write(&mut Writer(io.get_ref()))) {
                         return Poll::Ready(result);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 ended => return Poll::Ready(ended),
-            }
-        }
-    }
-
-    /// Accepts a connection, non-blocking, with its peer's address.
-    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(OwnedFd, Option<SocketAddrAny>)>> {
-        let io = self.io()?;
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        loop {
-            let mut ready = ready!(io.poll_read_ready(cx))?;
-            match rustix::net::acceptfrom_with(io.get_ref(), flags) {
-                Ok(accepted) => return Poll::Ready(Ok(accepted)),
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }
@@ -190,11 +152,8 @@ fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
-fn send_once(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
-    Ok(rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?)
-}
-
-struct Reader<'a> {
+/// Reads from a descriptor that has something.
+pub(super) struct Reader<'a> {
     fd: &'a OwnedFd,
     /// The last read left room: there is nothing more to be had now.
     drained: bool,
@@ -209,11 +168,12 @@ impl io::Read for Reader<'_> {
     }
 }
 
-struct Writer<'a>(&'a OwnedFd);
+/// Writes to a descriptor.
+pub(super) struct Writer<'a>(&'a OwnedFd);
 
-impl io::Write for Writer<'_> {
+impl Write for Writer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        send_once(self.0, bytes)
+        Ok(rustix::net::send(self.0, bytes, SendFlags::NOSIGNAL)?)
     }
 
     /// Without MSG_NOSIGNAL, which it has no flag for: the process ignores SIGPIPE, as every Rust program does.

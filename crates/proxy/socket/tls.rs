@@ -100,7 +100,7 @@ impl Tls {
 
     /// Reads from the socket once.
     fn poll_fill(&mut self, raw: &Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let received = ready!(raw.poll_read(cx, |mut reader| self.connection.read_tls(&mut reader)))?;
+        let received = ready!(raw.poll_read(cx, |reader| self.connection.read_tls(reader)))?;
         self.ended |= received == 0;
         let processed = self.process();
         // An answer of TLS's own, or an alert that says what was wrong: nobody waits for it.
@@ -127,7 +127,7 @@ impl Tls {
 
     pub fn poll_flush(&mut self, raw: &Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.connection.wants_write() {
-            ready!(raw.poll_write(cx, |mut writer| self.connection.write_tls(&mut writer)))?;
+            ready!(raw.poll_write(cx, |writer| self.connection.write_tls(writer)))?;
         }
         Poll::Ready(Ok(()))
     }

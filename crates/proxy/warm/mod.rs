@@ -6,6 +6,7 @@ mod memory;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,7 +19,6 @@ use self::memory::Memory;
 use crate::control;
 use crate::pools::{PoolKey, SharedPool};
 use crate::services::Services;
-use crate::state::Shutdown;
 
 /// How often pools that have yet to be warmed up are looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -46,8 +46,7 @@ pub async fn keep(services: Arc<Services>) {
     let mut file = StateFile { path, is_failing: false };
     begin(&services, &memory);
     let mut period_began = started;
-    let shutdown = shutdown_begins(&services);
-    tokio::pin!(shutdown);
+    let mut shutdown = pin!(services.state.shutdown_begins());
     loop {
         let wait = if memory.cold.is_empty() { TICK } else { LOOK };
         tokio::select! {
@@ -68,16 +67,6 @@ pub async fn keep(services: Arc<Services>) {
         }
     }
     file.write(memory.end_period(peaks(&services))).await;
-}
-
-async fn shutdown_begins(services: &Services) {
-    loop {
-        let changed = services.state.changed.notified();
-        if services.state.shutdown() != Shutdown::No {
-            return;
-        }
-        changed.await;
-    }
 }
 
 fn peaks(services: &Services) -> impl Iterator<Item = (PoolKey, u32)> {

@@ -62,15 +62,14 @@ pub struct Derived {
 impl Derived {
     /// The verifier of a user's password; a changed password is derived anew.
     pub fn verifier(&self, user: &str, password: &str, iterations: NonZeroU32) -> Verifier {
-        let plain = Secret::Plain(password.to_owned());
-        if let Some((known, verifier)) = lock(&self.by_user).get(user)
-            && *known == plain
+        if let Some((Secret::Plain(known), verifier)) = lock(&self.by_user).get(user)
+            && known == password
             && verifier.iterations() == iterations
         {
             return verifier.clone();
         }
         let verifier = Verifier::from_password(password.as_bytes(), &random::bytes::<16>(), iterations);
-        lock(&self.by_user).insert(user.to_owned(), (plain, verifier.clone()));
+        lock(&self.by_user).insert(user.to_owned(), (Secret::Plain(password.to_owned()), verifier.clone()));
         verifier
     }
 }
