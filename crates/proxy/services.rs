@@ -8,7 +8,10 @@ use config::Config;
 use pool::{Budget, WorkerId};
 use protocol::params::{Interner, Params, Tracked};
 use tokio::runtime::Handle;
+use tracing::info;
 
+use crate::client::handle::ClientHandle;
+use crate::clock::Micros;
 use crate::dns::Dns;
 use crate::encryption::Encryption;
 use crate::errors_seen::ErrorCounts;
@@ -103,6 +106,14 @@ impl Services {
     /// The home of sockets that no worker has used yet.
     pub fn house_id(&self) -> WorkerId {
         WorkerId(self.workers.len() as u16)
+    }
+
+    /// Writes to the log why a client's session has ended, if that is to be logged.
+    pub fn log_end(&self, client: &ClientHandle, reason: &str) {
+        if self.config.load().global.log_disconnections {
+            let age = Micros::now().since(client.connected_at) / 1_000_000;
+            info!(client = client.id, database = %client.database, user = %client.user, peer = %client.remote, "closing because: {reason} (age={age}s)");
+        }
     }
 }
 

@@ -109,7 +109,7 @@ impl Socket {
     /// What the peer did wrong; it has been told by an alert.
     pub async fn handshake(&mut self) -> io::Result<()> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
-        poll_fn(|cx| tls.poll_handshake(&self.raw, cx)).await
+        poll_fn(|cx| tls.poll_handshake(&mut self.raw, cx)).await
     }
 
     /// The TLS connection, if there is one.
@@ -134,7 +134,7 @@ impl Socket {
     pub fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         match &mut self.tls {
             None => self.raw.poll_peek(cx),
-            Some(tls) => tls.poll_peek(&self.raw, cx),
+            Some(tls) => tls.poll_peek(&mut self.raw, cx),
         }
     }
 
@@ -142,7 +142,7 @@ impl Socket {
     pub fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         match &mut self.tls {
             None => self.raw.poll_recv(cx, buffer),
-            Some(tls) => tls.poll_recv(&self.raw, cx, buffer),
+            Some(tls) => tls.poll_recv(&mut self.raw, cx, buffer),
         }
     }
 
@@ -150,7 +150,7 @@ impl Socket {
     pub fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.tls {
             None => self.raw.poll_send(cx, bytes),
-            Some(tls) => tls.poll_send(&self.raw, cx, bytes),
+            Some(tls) => tls.poll_send(&mut self.raw, cx, bytes),
         }
     }
 
@@ -158,7 +158,7 @@ impl Socket {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.tls {
             None => Poll::Ready(Ok(())),
-            Some(tls) => tls.poll_flush(&self.raw, cx),
+            Some(tls) => tls.poll_flush(&mut self.raw, cx),
         }
     }
 
@@ -203,7 +203,7 @@ impl Socket {
     /// Tells the peer that nothing more will come, as far as it still listens.
     pub fn shutdown(&mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.close(&self.raw, &mut Context::from_waker(Waker::noop()));
+            tls.close(&mut self.raw, &mut Context::from_waker(Waker::noop()));
         }
         self.raw.shutdown();
     }

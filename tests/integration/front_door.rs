@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::certificates::{OURS, SHOWN};
+use crate::harness::pooler::await_log;
 use crate::harness::stream::Address;
 use crate::harness::{Client, Pooler, Setup, Tls, eventually, until};
 use crate::metrics::get;
@@ -54,6 +55,37 @@ fn those_who_are_held_back_keep_nobody_else_waiting() {
         let took = answer(&pooler, &pooler.address(), "secret");
         assert!(took < Duration::from_secs(1), "{took:?}");
     });
+}
+
+/// A client stays at the front door until its first words, but not for ever: silent ones go to a worker.
+#[test]
+fn clients_come_to_a_worker_with_their_first_words_or_when_they_are_silent() {
+    let pooler = Setup::new().start();
+    let mut console = pooler.console();
+    let mut workers = || -> u64 {
+        let rows = console.show("WORKERS");
+        let clients = rows.iter().filter(|row| row["type"] == "worker").map(|row| row["clients"].parse::<u64>());
+        clients.map(Result::unwrap).sum()
+    };
+    let mut silent = pooler.client();
+    eventually("the silent client is with a worker", || workers() == 1);
+    assert_eq!(silent.value("select 1"), "1");
+
+    let mut talker = pooler.client();
+    assert_eq!(talker.value("select 2"), "2");
+    assert_eq!(workers(), 2);
+}
+
+#[test]
+fn who_leaves_at_once_is_counted_and_forgotten() {
+    let pooler = Setup::new().set("max_client_conn", 3).start();
+    for _ in 0..10 {
+        pooler.client().bye();
+        drop(pooler.client());
+        eventually("both have left", || pooler.console().show("CLIENTS").iter().all(|row| row["database"] != "app"));
+    }
+    await_log(&pooler, "closing because: client close request");
+    await_log(&pooler, "closing because: client unexpected eof");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use protocol::messages::{self, Severity};
 use protocol::params::Params;
 use protocol::statements::ClientStatements;
 use protocol::{AtRest, Header, sqlstate};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::handle::{ClientHandle, Doing};
 use super::reclaim;
@@ -368,8 +368,6 @@ impl Client {
     async fn leave(&mut self, farewell: Farewell) {
         let (handle, services) = (&self.presence.handle, &self.presence.services);
         handle.set_server(0);
-        let config = services.config.load();
-        let age = Micros::now().since(handle.connected_at) / 1_000_000;
         let reason: Cow<'static, str> = match farewell {
             Farewell::Left(reason) => reason.into(),
             Farewell::Silent(reason) => {
@@ -386,9 +384,7 @@ impl Client {
                 Cow::Owned(error.to_string())
             }
         };
-        if config.global.log_disconnections {
-            info!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "closing because: {reason} (age={age}s)");
-        }
+        services.log_end(handle, &reason);
     }
 }
 

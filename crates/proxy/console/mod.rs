@@ -26,10 +26,9 @@ use std::task::Poll;
 use protocol::backend::TxStatus;
 use protocol::messages::{self, Authentication, Severity};
 use protocol::sqlstate;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::client::handle::{ClientHandle, Cut};
-use crate::clock::Micros;
 use crate::services::Services;
 use crate::wire::{Wire, WireError};
 use command::Command;
@@ -220,11 +219,7 @@ impl Console {
             // Who does not read has had its chance.
             let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.wire.send(&self.unsent)).await;
         }
-        let age = Micros::now().since(self.handle.connected_at) / 1_000_000;
-        if self.services.config.load().global.log_disconnections {
-            let ClientHandle { id, database, user, remote, .. } = &*self.handle;
-            info!(client = id, database = %database, user = %user, peer = %remote, "closing because: {reason} (age={age}s)");
-        }
+        self.services.log_end(&self.handle, &reason);
         self.wire.socket.shutdown();
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info};
 
 use super::login::{self, Peer};
+use super::silence::Silence;
 use super::turnstile::Turnstile;
 use crate::address::Address;
 use crate::clock::Micros;
@@ -65,6 +66,8 @@ pub struct Desk {
     /// Before the handshake nothing is known but where they come from; before the proof it is who they want to be.
     addresses: Turnstile<Option<IpAddr>>,
     users: Turnstile<Arc<str>>,
+    /// Of those who have logged in and said nothing yet.
+    pub silence: Silence,
 }
 
 impl Desk {
@@ -186,7 +189,13 @@ impl Post {
                 tokio::spawn(async move { users.users.usher().await });
                 let addresses = desk.clone();
                 tokio::spawn(async move { addresses.addresses.usher().await });
-                serve(services, desk, arrivals).await;
+                let silent = desk.clone();
+                tokio::spawn(async move { silent.silence.run().await });
+                // A task of its own: to wake the future that the runtime blocks on takes a system call, also from this thread.
+                let served = tokio::spawn(serve(services, desk, arrivals)).await;
+                if let Err(error) = served {
+                    error!("a thread of the front door has ended: {error}");
+                }
             });
         };
         thread::Builder::new().name(format!("front-door-{number}")).spawn(body)?;

@@ -83,7 +83,7 @@ impl Drop for Unauthenticated<'_> {
 }
 
 /// Logs a client in and hands it over, within `client_login_timeout`.
-pub async fn serve(services: Arc<Services>, desk: Arc<Desk>, peer: Peer, _place: Place) {
+pub async fn serve(services: Arc<Services>, desk: Arc<Desk>, peer: Peer, in_flight: Place) {
     let config = services.config.load_full();
     let mut wire = Wire::new(peer.socket, config.global.max_login_packet_size as usize);
     let mut login = Login {
@@ -102,9 +102,9 @@ pub async fn serve(services: Arc<Services>, desk: Arc<Desk>, peer: Peer, _place:
     };
     match end {
         Ok(Outcome::Client(client)) => {
-            drop(place);
+            drop((place, in_flight));
             login.desk.count_login();
-            client.park(wire).await;
+            client.see_off(wire, &login.desk).await;
         }
         Ok(Outcome::Console(presence, access)) => {
             drop(place);
@@ -166,6 +166,24 @@ struct Admitted {
 }
 
 impl Admitted {
+    /// Sees the client off: to a worker with its first words, or out of the house. Who leaves at once never costs a
+    /// worker anything.
+    async fn see_off(self, mut wire: Wire, desk: &Desk) {
+        let mut left = false;
+        if wire.unused().is_empty() {
+            tokio::select! {
+                received = wire.receive() => left = received.is_err(),
+                () = desk.silence.lasts() => {}
+            }
+        }
+        let reason = match wire.unused().first() {
+            _ if left => "client unexpected eof",
+            Some(b'X') => "client close request",
+            _ => return self.park(wire).await,
+        };
+        self.presence.services.log_end(&self.presence.handle, reason);
+    }
+
     /// Waits while the worker has many to welcome: logins must not run ahead of those who serve them.
     async fn park(self, wire: Wire) {
         let (socket, early) = wire.into_parts();

@@ -7,5 +7,6 @@ pub mod door;
 mod hello;
 pub mod listen;
 pub mod login;
+mod silence;
 pub mod throttle;
 mod turnstile;

@@ -17,11 +17,14 @@ pub(super) struct Raw {
     io: Option<AsyncFd<OwnedFd>>,
     /// It was accepted or connected just now: the runtime has not heard of it yet, but bytes may wait already.
     is_new: bool,
+    /// Whether the runtime is to tell of room to send. From the start it is not: there nearly always is, so each
+    /// registration would be a wake-up for nothing.
+    awaits_room: bool,
 }
 
 impl Raw {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { io: Some(register(fd)?), is_new: false })
+        Ok(Self { io: Some(register(fd, Interest::READABLE)?), is_new: false, awaits_room: false })
     }
 
     /// For a socket whose peer may have spoken already: the first receive is tried at once.
@@ -71,7 +74,7 @@ impl Raw {
         })
     }
 
-    pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write(cx, |writer| writer.write(bytes))
     }
 
@@ -112,15 +115,15 @@ impl Raw {
 
     /// Has `write` write once to the descriptor, trying before waiting: sockets are writable nearly always.
     pub fn poll_write(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         mut write: impl FnMut(&mut Writer<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let io = self.io()?;
         loop {
-            match write(&mut Writer(io.get_ref())) {
+            match write(&mut Writer(self.io()?.get_ref())) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut ready = ready!(io.poll_write_ready(cx))?;
+                    self.await_room(cx)?;
+                    let mut ready = ready!(self.io()?.poll_write_ready(cx))?;
                     // The flag may be older than the full buffer: drop it, and look once more before waiting.
                     if let Ok(result) = ready.try_io(|io| write(&mut Writer(io.get_ref()))) {
                         return Poll::Ready(result);
@@ -130,6 +133,18 @@ impl Raw {
                 ended => return Poll::Ready(ended),
             }
         }
+    }
+
+    /// Registers anew, for room to send too. Whoever waits for bytes is not known to the new registration: the task is
+    /// woken, so that it asks for all that it waits for once more.
+    fn await_room(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.awaits_room {
+            let io = self.io.take().ok_or(io::ErrorKind::NotConnected)?;
+            self.io = Some(register(io.into_inner(), Interest::READABLE | Interest::WRITABLE)?);
+            self.awaits_room = true;
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
     }
 
     pub fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
@@ -145,11 +160,11 @@ impl Raw {
 
 /// The only unsafe line of the project.
 #[expect(unsafe_code, reason = "tokio cannot check what it asks for; an OwnedFd fulfils it")]
-fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor has to stay open and the same until it is deregistered. An `OwnedFd` never changes its
     // descriptor and closes it only when dropped; it lives inside the `AsyncFd`, which deregisters before it drops or
     // returns it and lends it out by shared reference alone, by which it can be neither replaced nor closed.
-    Ok(unsafe { AsyncFd::register(fd) }?)
+    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
 /// Reads from a descriptor that has something.

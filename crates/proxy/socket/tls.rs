@@ -40,7 +40,7 @@ impl Tls {
         &self.connection
     }
 
-    pub fn poll_handshake(&mut self, raw: &Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_handshake(&mut self, raw: &mut Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_flush(raw, cx))?;
             if let Some(error) = self.broken.take() {
@@ -71,7 +71,7 @@ impl Tls {
         }
     }
 
-    pub fn poll_peek(&mut self, raw: &Raw, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    pub fn poll_peek(&mut self, raw: &mut Raw, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
             match self.plaintext() {
                 Plaintext::Some => return Poll::Ready(Ok(true)),
@@ -81,7 +81,7 @@ impl Tls {
         }
     }
 
-    pub fn poll_recv(&mut self, raw: &Raw, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+    pub fn poll_recv(&mut self, raw: &mut Raw, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         if !ready!(self.poll_peek(raw, cx))? {
             return Poll::Ready(Ok(0));
         }
@@ -99,7 +99,7 @@ impl Tls {
     }
 
     /// Reads from the socket once.
-    fn poll_fill(&mut self, raw: &Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_fill(&mut self, raw: &mut Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let received = ready!(raw.poll_read(cx, |reader| self.connection.read_tls(reader)))?;
         self.ended |= received == 0;
         let processed = self.process();
@@ -116,7 +116,7 @@ impl Tls {
     }
 
     /// Takes bytes once all earlier ones are on their way: what the socket does not take now is left for `poll_flush`.
-    pub fn poll_send(&mut self, raw: &Raw, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_send(&mut self, raw: &mut Raw, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_flush(raw, cx))?;
         let taken = self.connection.writer().write(bytes)?;
         match self.poll_flush(raw, cx) {
@@ -125,7 +125,7 @@ impl Tls {
         }
     }
 
-    pub fn poll_flush(&mut self, raw: &Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_flush(&mut self, raw: &mut Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.connection.wants_write() {
             ready!(raw.poll_write(cx, |writer| self.connection.write_tls(writer)))?;
         }
@@ -133,7 +133,7 @@ impl Tls {
     }
 
     /// Tells the peer that nothing more will come.
-    pub fn close(&mut self, raw: &Raw, cx: &mut Context<'_>) {
+    pub fn close(&mut self, raw: &mut Raw, cx: &mut Context<'_>) {
         self.connection.send_close_notify();
         let _ = self.poll_flush(raw, cx);
     }
