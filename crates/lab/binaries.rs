@@ -17,7 +17,7 @@ pub fn find() -> Result<PathBuf, LabError> {
             Err(LabError::NoBinaries(format!("PGBIN={}", chosen.display())))
         };
     }
-    if let Some(newest) = newest_below(Path::new(DEBIAN)) {
+    if let Some(newest) = newest_below(Path::new(DEBIAN), complete) {
         return Ok(newest);
     }
     env::var_os("PATH")
@@ -25,15 +25,20 @@ pub fn find() -> Result<PathBuf, LabError> {
         .ok_or_else(|| LabError::NoBinaries(format!("{DEBIAN}/*/bin and the PATH")))
 }
 
+/// Debian's newest version that also has this file, named from the bin directory.
+pub fn newest_with(file: &str) -> Option<PathBuf> {
+    newest_below(Path::new(DEBIAN), |bin| complete(bin) && bin.join(file).is_file())
+}
+
 /// The bin directory of the highest version number; "9.6" is older than "15", which text order gets wrong.
-fn newest_below(root: &Path) -> Option<PathBuf> {
+fn newest_below(root: &Path, fits: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     fs::read_dir(root)
         .ok()?
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let version: f32 = entry.file_name().to_str()?.parse().ok()?;
             let bin = entry.path().join("bin");
-            complete(&bin).then_some((version, bin))
+            fits(&bin).then_some((version, bin))
         })
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, bin)| bin)
@@ -59,6 +64,6 @@ mod tests {
                 fs::write(bin.join(program), "").unwrap();
             }
         }
-        assert_eq!(newest_below(root.path()), Some(root.path().join("15/bin")));
+        assert_eq!(newest_below(root.path(), complete), Some(root.path().join("15/bin")));
     }
 }

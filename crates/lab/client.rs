@@ -25,6 +25,7 @@ pub struct Login {
     startup: Vec<u8>,
     password: Option<scram::Password>,
     tls: Option<Arc<ClientConfig>>,
+    limit: Duration,
 }
 
 impl Login {
@@ -35,12 +36,18 @@ impl Login {
             startup.extend_from_slice(word.as_bytes());
             startup.push(0);
         }
-        Login { address, startup, password: None, tls: None }
+        Login { address, startup, password: None, tls: None, limit: LIMIT }
     }
 
     /// Answers a request for SCRAM-SHA-256 with this password.
     pub fn password(mut self, password: &str) -> Login {
         self.password = Some(scram::Password::new(password));
+        self
+    }
+
+    /// How long to wait for each answer, instead of ten seconds.
+    pub fn limit(mut self, limit: Duration) -> Login {
+        self.limit = limit;
         self
     }
 
@@ -52,10 +59,10 @@ impl Login {
 
     /// Connects and logs in.
     pub fn open(&self) -> Result<Client, LabError> {
-        let address = self.address;
-        let tcp = TcpStream::connect_timeout(&address, LIMIT).map_err(LabError::io(format!("connect to {address}")))?;
-        tcp.set_read_timeout(Some(LIMIT)).map_err(LabError::io("set a time limit"))?;
-        tcp.set_write_timeout(Some(LIMIT)).map_err(LabError::io("set a time limit"))?;
+        let Login { address, limit, .. } = *self;
+        let tcp = TcpStream::connect_timeout(&address, limit).map_err(LabError::io(format!("connect to {address}")))?;
+        tcp.set_read_timeout(Some(limit)).map_err(LabError::io("set a time limit"))?;
+        tcp.set_write_timeout(Some(limit)).map_err(LabError::io("set a time limit"))?;
         tcp.set_nodelay(true).map_err(LabError::io("set TCP_NODELAY"))?;
         let stream = match &self.tls {
             None => Stream::Plain(tcp),
@@ -64,7 +71,7 @@ impl Login {
         let mut client = Client { stream: BufReader::with_capacity(BUFFER, stream) };
         client.send(None, &self.startup)?;
         client.authenticate(self.password.as_ref())?;
-        client.until_ready()?;
+        client.until_ready(None)?;
         Ok(client)
     }
 }
@@ -80,7 +87,7 @@ fn agreed_on_tls(mut tcp: TcpStream) -> Result<TcpStream, LabError> {
     }
 }
 
-/// A logged-in connection. Every call is bounded by ten seconds of silence of the peer.
+/// A logged-in connection. Every call is bounded by ten seconds of silence of the peer, or by [`Login::limit`].
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<Stream>,
@@ -95,7 +102,15 @@ impl Client {
     /// Runs a simple query and waits for its end; the rows are thrown away.
     pub fn query(&mut self, sql: &str) -> Result<(), LabError> {
         self.send(Some(b'Q'), &terminated(sql))?;
-        self.until_ready()
+        self.until_ready(None)
+    }
+
+    /// Runs a simple query and returns its rows as text; NULL is empty.
+    pub fn rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>, LabError> {
+        let mut rows = Vec::new();
+        self.send(Some(b'Q'), &terminated(sql))?;
+        self.until_ready(Some(&mut rows))?;
+        Ok(rows)
     }
 
     /// Says Terminate and closes, as libpq does; merely dropping a client closes without a word.
@@ -143,7 +158,7 @@ impl Client {
     }
 
     /// Reads up to ReadyForQuery. The first ErrorResponse wins over whatever follows it.
-    fn until_ready(&mut self) -> Result<(), LabError> {
+    fn until_ready(&mut self, mut rows: Option<&mut Vec<Vec<String>>>) -> Result<(), LabError> {
         let mut failure = None;
         loop {
             let (tag, body) = match self.receive() {
@@ -153,6 +168,12 @@ impl Client {
             match tag {
                 b'Z' => return failure.map_or(Ok(()), Err),
                 b'E' => failure = failure.or(Some(LabError::Protocol(message_of(&body)))),
+                b'D' => {
+                    if let Some(rows) = rows.as_mut() {
+                        let row = row_of(&body);
+                        rows.push(row.ok_or_else(|| LabError::Protocol("bad DataRow".into()))?);
+                    }
+                }
                 _ => {}
             }
         }
@@ -183,6 +204,20 @@ fn terminated(text: &str) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     bytes.push(0);
     bytes
+}
+
+/// The values of a DataRow: their number, then each with its length before it, -1 for NULL.
+fn row_of(body: &[u8]) -> Option<Vec<String>> {
+    let (count, mut rest) = body.split_first_chunk()?;
+    let mut row = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk()?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        let (value, after) = after.split_at_checked(length)?;
+        row.push(String::from_utf8_lossy(value).into_owned());
+        rest = after;
+    }
+    Some(row)
 }
 
 /// Severity, SQLSTATE and text of an ErrorResponse.

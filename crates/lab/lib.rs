@@ -1,4 +1,5 @@
-//! A throw-away PostgreSQL on this machine, for the demo, the tests and the benches.
+//! A throw-away PostgreSQL, or a whole pg_auto_failover [`Formation`], on this machine, for the demo, the tests and the
+//! benches.
 //!
 //! ```no_run
 //! let postgres = lab::Postgres::start(lab::Options::default())?;
@@ -23,9 +24,11 @@
 mod account;
 mod authority;
 mod binaries;
+mod cable;
 mod client;
 mod command;
 mod error;
+mod formation;
 mod options;
 mod ports;
 mod postgres;
@@ -33,15 +36,18 @@ pub mod scram;
 mod scratch;
 mod template;
 mod tls;
+mod watchdog;
 
 pub use account::Account;
 pub use authority::Authority;
+pub use cable::Cable;
 pub use client::{Client, Login};
 pub use error::LabError;
+pub use formation::{Formation, FormationOptions, Member, NodeState, Part, Profile, Switchover};
 pub use options::Options;
 pub use ports::free_port;
 pub use postgres::Postgres;
-pub use scratch::Scratch;
+pub use scratch::{Scratch, root as temporary_root};
 
 /// The password of every role that has one.
 pub const PASSWORD: &str = "secret";

@@ -1,8 +1,9 @@
-//! The `lab` program: a throw-away PostgreSQL, alone or behind the pooler, until Ctrl-C.
+//! The `lab` program: a throw-away PostgreSQL, alone, behind the pooler or as a formation, until Ctrl-C.
 
 mod demo;
 mod ending;
 mod floor;
+mod formation_command;
 mod idle_clients;
 mod logins;
 
@@ -34,6 +35,8 @@ enum Task {
     Postgres(PostgresArguments),
     /// Runs PostgreSQL and a pooler in front of it until Ctrl-C.
     Run(RunArguments),
+    /// Runs a pg_auto_failover formation until Ctrl-C, or does something to the one that runs.
+    Formation(formation_command::FormationArguments),
     /// Opens idle connections (one query each), says READY, and keeps them until its standard input ends.
     IdleClients(IdleClientsArguments),
     /// Logs in again and again and prints how many succeeded, and how long they took.
@@ -138,6 +141,7 @@ fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Task::Postgres(arguments) => postgres(arguments),
         Task::Run(arguments) => demo::run(&arguments),
+        Task::Formation(arguments) => formation_command::run(arguments),
         Task::IdleClients(arguments) => idle_clients::run(&arguments),
         Task::Logins(arguments) => logins::run(&arguments),
         Task::Floor(arguments) => floor::run(&arguments),

@@ -1,32 +1,26 @@
 //! A private directory that disappears with its maker, together with the processes that were started in it.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
 
-use crate::{Account, LabError, command};
+use crate::watchdog::Watchdog;
+use crate::{Account, LabError};
 
 /// Where the process ids of what runs in the directory are listed, for the watchdog.
 const PIDS: &str = "pids";
-/// Longer than the watchdog itself waits for processes to end (10 s) and for files to go.
-const WATCHDOG_LIMIT: Duration = Duration::from_secs(20);
 /// A data directory with pgbench's tables and its write-ahead log must fit into the memory behind /dev/shm.
 const ENOUGH_MEMORY: u64 = 2 << 30;
 
-/// Waits for the end of its standard input, which is the end of its maker however that came about: a pipe is closed
-/// by the kernel even after `kill -9`. Then ends what was started in the directory, and removes it. A listed process
-/// is only touched while it still works inside the directory, so a reused process id is nobody's harm.
-const WATCHDOG: &str = r#"
-trap '' INT HUP TERM
-cat >/dev/null
+/// Ends what was started in the directory, and removes it. A listed process is only touched while it still works inside
+/// the directory, so a reused process id is nobody's harm.
+const CLEAN_UP: &str = r#"
 inside() { case $(readlink "/proc/$1/cwd") in "$dir"|"$dir"/*) true;; *) false;; esac; }
 signal() { for pid in $(cat "$dir/pids"); do if inside "$pid"; then kill "-$1" "$pid"; alive=1; fi; done; }
-dir=$1 rounds=0 alive=
+rounds=0 alive=
 signal QUIT
 while [ -n "$alive" ] && [ "$rounds" -lt 200 ]; do
     sleep 0.05; alive= rounds=$((rounds + 1)); signal 0
@@ -42,38 +36,17 @@ rm -rf "$dir" || { sleep 1; rm -rf "$dir"; }
 pub struct Scratch {
     path: PathBuf,
     pids: File,
-    watchdog: Child,
-    lifeline: Option<ChildStdin>,
+    _watchdog: Watchdog,
 }
 
 impl Scratch {
     /// Makes the directory and starts its watchdog.
     pub fn new(account: &Account) -> Result<Scratch, LabError> {
-        let made = tempfile::Builder::new()
-            .prefix("pooler-lab-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(root())
-            .map_err(LabError::io("make a temporary directory"))?;
-        // The watchdog compares with /proc/PID/cwd, which never contains a symbolic link.
-        let path = made.path().canonicalize().map_err(LabError::io("find the temporary directory"))?;
-        account.give(&path)?;
+        let path = new_directory("pooler-lab-", account)?;
         let pids = OpenOptions::new().create(true).append(true).open(path.join(PIDS));
         let pids = pids.map_err(LabError::io("write the list of processes"))?;
-        let mut watchdog = Command::new("/bin/sh")
-            .args([OsStr::new("-c"), OsStr::new(WATCHDOG), OsStr::new("lab-watchdog"), path.as_os_str()])
-            .current_dir("/")
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(LabError::io("start the watchdog"))?;
-        let lifeline = watchdog.stdin.take();
-        // From here on the watchdog removes the directory.
-        let _ = made.keep();
-        Ok(Scratch { path, pids, watchdog, lifeline })
+        let watchdog = Watchdog::start(CLEAN_UP, &path, Stdio::null())?;
+        Ok(Scratch { path, pids, _watchdog: watchdog })
     }
 
     /// The directory, without symbolic links on the way.
@@ -92,13 +65,18 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(self.lifeline.take());
-        if !matches!(command::wait(&mut self.watchdog, WATCHDOG_LIMIT), Ok(Some(_))) {
-            command::kill(&mut self.watchdog);
-        }
-    }
+/// Makes a private directory for somebody who will remove it; the path is without symbolic links, because processes are
+/// recognised by it: /proc/PID/cwd never contains one.
+pub fn new_directory(prefix: &str, account: &Account) -> Result<PathBuf, LabError> {
+    let made = tempfile::Builder::new()
+        .prefix(prefix)
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(root())
+        .map_err(LabError::io("make a temporary directory"))?;
+    let path = made.path().canonicalize().map_err(LabError::io("find the temporary directory"))?;
+    account.give(&path)?;
+    let _ = made.keep();
+    Ok(path)
 }
 
 /// Where temporary directories go: the memory behind /dev/shm if there is enough of it (a container often has 64 MB),

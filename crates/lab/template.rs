@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Nothing here has to survive a crash of the machine, so nothing waits for a disk; a crash of PostgreSQL must lose
 /// nothing, so synchronous_commit stays on. Shared memory goes into the data directory, where a killed server cannot
 /// leave it behind.
-const CONF: &str = "
+pub const CONF: &str = "
 listen_addresses = '127.0.0.1'
 fsync = off
 full_page_writes = off
@@ -25,7 +25,8 @@ log_timezone = 'UTC'
 timezone = 'UTC'
 ";
 
-const HBA: &str = "
+/// Who may log in, and how: the table at the top of this crate.
+pub const HBA: &str = "
 local all app_scram           scram-sha-256
 host  all app_scram samehost  scram-sha-256
 local all app_md5             md5
@@ -42,7 +43,7 @@ host  replication all samehost  trust
 
 /// One statement a line: that is how a single-user server reads them. The other roles are members of `app`,
 /// so that each may read and replace the tables of the others.
-const SQL: &str = "\
+pub const ROLES: &str = "\
 set password_encryption = 'scram-sha-256'
 create role app login
 create role app_cert login in role app
@@ -50,6 +51,10 @@ create role app_scram login in role app password 'secret'
 create role app_plain login in role app password 'secret'
 set password_encryption = 'md5'
 create role app_md5 login in role app password 'secret'
+";
+
+/// The databases, likewise.
+const DATABASES: &str = "\
 create database app owner app
 create database other owner app
 ";
@@ -61,7 +66,7 @@ pub fn ensure(account: &Account, bin: &Path) -> Result<PathBuf, LabError> {
     private_directory(&home, account)?;
     let version = command::run(account.command(bin.join("postgres")).arg("--version"), LIMIT)?;
     let mut hasher = DefaultHasher::new();
-    (bin, version, CONF, HBA, SQL).hash(&mut hasher);
+    (bin, version, CONF, HBA, ROLES, DATABASES).hash(&mut hasher);
     let template = home.join(format!("{:016x}", hasher.finish()));
     if template.exists() {
         return Ok(template);
@@ -91,7 +96,7 @@ fn build(account: &Account, bin: &Path, home: &Path, template: &Path) -> Result<
     fs::write(data.join("pg_hba.conf"), HBA).map_err(LabError::io("write pg_hba.conf"))?;
 
     let script = workshop.path().join("roles.sql");
-    fs::write(&script, SQL).map_err(LabError::io("write roles.sql"))?;
+    fs::write(&script, [ROLES, DATABASES].concat()).map_err(LabError::io("write roles.sql"))?;
     let script = File::open(&script).map_err(LabError::io("open roles.sql"))?;
     let mut single = account.command(bin.join("postgres"));
     single.arg("--single").args(["-c", "exit_on_error=on", "-D"]).arg(&data).arg("postgres");
