@@ -2,7 +2,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test load bench micro fuzz
+.PHONY: run test load bench micro fuzz drivers
 
 # PostgreSQL and the pooler before it, until Ctrl-C.
 run:
@@ -33,3 +33,9 @@ micro:
 fuzz:
 	.ci/setup fuzz
 	tests/fuzz/run $(ARGS)
+
+# Drivers of many languages through PostgreSQL, the pooler and PgBouncer; ARGS="DRIVER…" for some of them.
+drivers:
+	.ci/setup drivers
+	cargo build --locked -p pooler -p lab
+	tests/drivers/run $(ARGS)
