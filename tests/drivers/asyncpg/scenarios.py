@@ -71,6 +71,21 @@ async def many_statements(db):
             equal(await db.fetchval(f"select $1::int + {number}", 1), number + 1)
 
 
+async def schema_change(db):
+    await db.execute("alter table changing drop column if exists more")
+    for _ in range(8):
+        await db.fetch("select * from changing")
+    other = await connected()
+    await other.execute("alter table changing add column more int")
+    answers = []
+    for _ in range(10):
+        try:
+            answers.append(len(await db.fetchrow("select * from changing")))
+        except asyncpg.PostgresError as error:
+            answers.append(error.sqlstate)
+    equal(answers[5:], [2] * 5, str(answers))
+
+
 async def batch(db):
     await db.execute("truncate copied")
     await db.executemany("insert into copied values ($1, $2)", [(n, f"name {n}") for n in range(1000)])
@@ -104,6 +119,20 @@ async def cursor(db):
     equal(found, RISING)
 
 
+async def transaction(db):
+    async with db.transaction():
+        for id in (1, 2):
+            await db.execute("insert into written values ($1)", id)
+            statement = await db.prepare("select max(id) from written where id > $1")
+            equal(await statement.fetchval(0), id)
+            del statement
+    failing = db.transaction()
+    await failing.start()
+    await db.execute("insert into written values (4)")
+    await failing.rollback()
+    equal(await db.fetchval("select sum(id) from written"), 3)
+
+
 async def errors(db):
     transaction = db.transaction()
     await transaction.start()
@@ -128,7 +157,8 @@ async def cancel(db):
     else:
         raise AssertionError("not cancelled")
     equal(await db.fetchval("select 3"), 3)
-    equal(await db.fetchval("select count(*) from pg_stat_activity where query like '%pg_sleep(20)' and state = 'active'"), 0)
+    running = "select count(*) from pg_stat_activity where query like '%pg_sleep(20)' and state = 'active'"
+    equal(await db.fetchval(running), 0)
 
 
 async def notices(db):
@@ -178,6 +208,6 @@ def scenario(action):
 
 
 harness.run(f"asyncpg {asyncpg.__version__}", [scenario(action) for action in (
-    connect, channel_binding, simple_query, parameters, prepared, statement_cache, many_statements, batch, copy, cursor,
-    errors, cancel, notices, big_value, many_rows, concurrent,
+    connect, channel_binding, simple_query, parameters, prepared, statement_cache, many_statements, schema_change, batch,
+    copy, cursor, transaction, errors, cancel, notices, big_value, many_rows, concurrent,
 )])

@@ -33,20 +33,18 @@ def found_drivers(folder: Path) -> list[str]:
 class Driver:
     def __init__(self, folder: Path, cache: Path):
         self.folder, self.cache, self.name = folder, cache, folder.name
+        self.language = next(folder.glob("scenarios.*")).suffix[1:]
 
     def install(self) -> None:
-        """Copies the folder and what is common into the cache, and runs the installer of its language there; but only
-        when something has changed."""
+        """Copies the folder and its language's harness into the cache, and runs the installer there; but only when
+        something has changed."""
         mark, wanted = self.cache / "installed", self.fingerprint()
         if mark.exists() and mark.read_text() == wanted:
             return
         self.cache.mkdir(parents=True, exist_ok=True)
         mark.unlink(missing_ok=True)
-        for file in [*COMMON.glob("harness.*"), *self.folder.iterdir()]:
-            if file.is_dir():
-                shutil.copytree(file, self.cache / file.name, dirs_exist_ok=True)
-            else:
-                shutil.copy(file, self.cache)
+        for file in [*COMMON.glob(f"harness.{self.language}"), *self.folder.iterdir()]:
+            shutil.copy(file, self.cache)
         log = self.cache / "install.log"
         with log.open("w") as output:
             installed = subprocess.run([str(self.installer())], cwd=self.cache, stdin=subprocess.DEVNULL, stdout=output,
@@ -57,17 +55,17 @@ class Driver:
 
     def installer(self) -> Path:
         """The folder's own, or its language's."""
-        language = next(self.folder.glob("scenarios.*")).suffix[1:]
         own = self.folder / "install"
-        return own if own.exists() else COMMON / f"install-{language}"
+        return own if own.exists() else COMMON / f"install-{self.language}"
 
     def fingerprint(self) -> str:
-        files = sorted([*COMMON.iterdir(), *self.folder.rglob("*")])
-        whole = b"".join(file.name.encode() + file.read_bytes() for file in files if file.is_file())
+        files = [COMMON / f"harness.{self.language}", COMMON / f"install-{self.language}", *self.folder.iterdir()]
+        whole = b"".join(file.name.encode() + file.read_bytes() for file in sorted(files) if file.exists())
         return hashlib.sha256(whole).hexdigest()
 
     def run(self, target: Target, scenarios: list[str], results: Results) -> None:
-        """Every scenario is answered for: one in which the program hangs or dies is red, and the others get another run."""
+        """Every scenario is answered for: one in which the program hangs or dies is red, and the others get another
+        run."""
         wanted = list(scenarios)
         while wanted:
             answers, ending = self.run_once(target, wanted, results)

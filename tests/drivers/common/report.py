@@ -17,8 +17,8 @@ def reds(results: Results, refused: set[tuple[str, str]]) -> list[tuple[str, str
 
 
 def table(results: Results, drivers: list[str], targets: list[str], scenarios: list[str]) -> str:
-    """A row for each driver with passed/tried for each target; then each scenario that is not the same everywhere,
-    or red, with the reasons."""
+    """A row for each driver with passed/tried for each target; then what is red or skipped, with the
+    reasons."""
     lines = [f"{'driver':<16}" + "".join(f"{target:>12}" for target in targets) + "   version"]
     for driver in drivers:
         if driver in results.not_installed:
@@ -27,8 +27,7 @@ def table(results: Results, drivers: list[str], targets: list[str], scenarios: l
         counts = "".join(f"{count(results, driver, target):>12}" for target in targets)
         lines.append(f"{driver:<16}{counts}   {results.versions.get(driver, '?')}")
     for driver in drivers:
-        for scenario in scenarios:
-            lines += difference(results, driver, targets, scenario)
+        lines += differences(results, driver, targets, scenarios)
     return "\n".join(lines)
 
 
@@ -37,11 +36,19 @@ def count(results: Results, driver: str, target: str) -> str:
     return f"{verdicts.count('ok')}/{len(verdicts) - verdicts.count('skip')}"
 
 
-def difference(results: Results, driver: str, targets: list[str], scenario: str) -> list[str]:
-    answers = {target: results.answers.get((driver, target, scenario), (None, "")) for target in targets}
+def differences(results: Results, driver: str, targets: list[str], scenarios: list[str]) -> list[str]:
+    """What is not ok everywhere, those scenarios together that have the same reasons."""
+    alike: dict[str, list[str]] = {}
+    for scenario in scenarios:
+        answers = {target: results.answers.get((driver, target, scenario), (None, "")) for target in targets}
+        if text := difference(answers):
+            alike.setdefault(text, []).append(scenario)
+    return [f"\n{driver}: {', '.join(names)}: {text}" for text, names in alike.items()]
+
+
+def difference(answers: dict[str, tuple[str | None, str]]) -> str:
     if all(verdict != "not ok" for verdict, _ in answers.values()):
-        why = next((why for verdict, why in answers.values() if verdict == "skip"), None)
-        return [f"\n{driver}: {scenario}: skipped: {why}"] if why is not None else []
+        return next((f"skipped: {why}" for verdict, why in answers.values() if verdict == "skip"), "")
     marks = ", ".join(f"{target} {MARK[verdict]}" for target, (verdict, _) in answers.items())
-    reasons = [f"    {target}: {why[:REASON_WIDTH]}" for target, (verdict, why) in answers.items() if verdict == "not ok"]
-    return [f"\n{driver}: {scenario}: {marks}", *reasons]
+    reasons = {target: why[:REASON_WIDTH] for target, (verdict, why) in answers.items() if verdict == "not ok"}
+    return "\n".join([marks, *(f"    {target}: {why}" for target, why in reasons.items())])

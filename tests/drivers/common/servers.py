@@ -18,7 +18,11 @@ grant select on pg_authid to app_auth;
 create table people (id int primary key, name text not null);
 insert into people select n, 'name ' || n from generate_series(1, 20000) n;
 create table copied (id int, name text);
-grant all on people, copied to public;
+create table written (id int);
+create table changing (id int);
+insert into changing values (1);
+alter table changing owner to app_scram;
+grant all on people, copied, written to public;
 """
 
 
@@ -42,7 +46,7 @@ class Target:
 
     def clean(self) -> None:
         """Empties what scenarios fill, and has all servers of a pool open, so that transactions change servers."""
-        subprocess.run([*self.psql, "-c", "truncate copied"], check=True, timeout=60, stdout=subprocess.DEVNULL)
+        subprocess.run([*self.psql, "-c", "truncate copied, written"], check=True, timeout=60, stdout=subprocess.DEVNULL)
         command = ["psql", "-Xqc", "select pg_sleep(0.3)"]
         environment = os.environ | self.environment()
         sleepers = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(SERVERS)]
@@ -130,7 +134,7 @@ class Servers:
 
     def settings(self, port: int, home: Path) -> str:
         """As in production: TLS on both sides, SCRAM through to the server with no password stored. Turns are taken
-        among servers, so that the next transaction is on another one."""
+        among servers, so that the next transaction is on another one. JDBC and lib/pq need extra_float_digits."""
         lines = f"""[databases]
 app = host=127.0.0.1 port={self.port()}
 
@@ -144,6 +148,7 @@ auth_user = app_auth
 auth_query = SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1
 pool_mode = transaction
 default_pool_size = {SERVERS}
+ignore_startup_parameters = extra_float_digits
 max_prepared_statements = 200
 server_round_robin = 1
 client_tls_sslmode = require

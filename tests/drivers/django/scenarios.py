@@ -101,6 +101,20 @@ def iterator():
     equal([person.id for person in Person.objects.order_by("id").iterator(chunk_size=1000)], RISING)
 
 
+def transaction_():
+    with transaction.atomic(), connection.cursor() as cursor:
+        for id in (1, 2):
+            cursor.execute("insert into written values (%s)", [id])
+            equal(fetched("select max(id) from written where id > %s", [0]), (id,))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("insert into written values (4)")
+        transaction.set_rollback(True)
+    equal(fetched("select sum(id) from written"), (3,))
+
+
+transaction_.__name__ = "transaction"
+
+
 def errors():
     def atomically(text):
         with transaction.atomic():
@@ -143,6 +157,6 @@ def concurrent():
 
 
 run(f"Django {django.__version__}", [
-    connect, channel_binding, simple_query, parameters, statement_cache, batch, cursor, iterator, errors, big_value,
-    many_rows, concurrent,
+    connect, channel_binding, simple_query, parameters, statement_cache, batch, cursor, iterator, transaction_, errors,
+    big_value, many_rows, concurrent,
 ])

@@ -92,6 +92,21 @@ def cursor():
     db.run("commit")
 
 
+def transaction():
+    db = connected()
+    db.run("begin")
+    for id in (1, 2):
+        db.run("insert into written values (:id)", id=id)
+        statement = db.prepare("select max(id) from written where id > :least")
+        equal(statement.run(least=0), [[id]])
+        statement.close()
+    db.run("commit")
+    db.run("begin")
+    db.run("insert into written values (4)")
+    db.run("rollback")
+    equal(db.run("select sum(id) from written"), [[3]])
+
+
 def errors():
     db = connected()
     db.run("begin")
@@ -137,6 +152,6 @@ def concurrent():
 
 
 run(f"pg8000 {pg8000.__version__}", [
-    connect, channel_binding, simple_query, parameters, prepared, statement_cache, many_statements, copy, cursor, errors,
-    notices, big_value, many_rows, concurrent,
+    connect, channel_binding, simple_query, parameters, prepared, statement_cache, many_statements, copy, cursor,
+    transaction, errors, notices, big_value, many_rows, concurrent,
 ])

@@ -1,4 +1,6 @@
-"""psycopg 3: a pipeline where it can, statements prepared after five uses."""
+"""psycopg 3: a pipeline where it can, statements prepared after five uses.
+
+psycopg has the libpq of its wheel; psycopg-libpq runs the same with this machine's."""
 
 import datetime
 import threading
@@ -73,6 +75,14 @@ def many_statements():
                 equal(db.execute(f"select %s::int + {number}", [1], prepare=True).fetchone(), (number + 1,))
 
 
+def cache_overflow():
+    with connected(autocommit=True) as db:
+        db.prepared_max = 10  # what it forgets is closed, in SQL if libpq is older than 17
+        for _ in range(2):
+            for number in range(60):
+                equal(db.execute(f"select %s::int - {number}", [1], prepare=True).fetchone(), (1 - number,))
+
+
 def batch():
     with connected(autocommit=True) as db:
         for _ in range(3):
@@ -116,6 +126,18 @@ def cursor():
         equal([row[0] for row in portions], RISING)
     with connected() as db, db.cursor() as plain:
         equal([row[0] for row in plain.stream("select id from people order by id", size=500)], RISING)
+
+
+def transaction():
+    with connected() as db:
+        db.prepared_max = 1  # each statement lets go of the one before
+        for id in (1, 2):
+            db.execute("insert into written values (%s)", [id], prepare=True)
+            equal(db.execute("select max(id) from written where id > %s", [0], prepare=True).fetchone(), (id,))
+        db.commit()
+        db.execute("insert into written values (4)")
+        db.rollback()
+        equal(db.execute("select sum(id) from written").fetchone(), (3,))
 
 
 def errors_scenario():
@@ -182,6 +204,6 @@ def concurrent():
 
 
 run(f"psycopg {psycopg.__version__}, libpq {psycopg.pq.version()}", [
-    connect, channel_binding, simple_query, parameters, prepared, statement_cache, many_statements, batch, copy, cursor,
-    errors_scenario, cancel, notices, big_value, many_rows, concurrent,
+    connect, channel_binding, simple_query, parameters, prepared, statement_cache, many_statements, cache_overflow, batch,
+    copy, cursor, transaction, errors_scenario, cancel, notices, big_value, many_rows, concurrent,
 ])

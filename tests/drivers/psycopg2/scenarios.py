@@ -103,6 +103,17 @@ def cursor():
         equal([row[0] for row in portions], RISING)
 
 
+def transaction():
+    with connected() as db:
+        for id in (1, 2):
+            db.cursor().execute("insert into written values (%s)", [id])
+            equal(fetched(db, "select max(id) from written"), (id,))
+        db.commit()
+        db.cursor().execute("insert into written values (4)")
+        db.rollback()
+        equal(fetched(db, "select sum(id) from written"), (3,))
+
+
 def errors():
     db = connected()
     refused("22012", fetched, db, "select 1 / 0")
@@ -162,6 +173,6 @@ def concurrent():
 
 
 run(f"psycopg2 {psycopg2.__version__.split()[0]}, libpq {psycopg2.extensions.libpq_version()}", [
-    connect, channel_binding, simple_query, parameters, prepared, statement_cache, batch, copy, cursor, errors, cancel,
-    notices, big_value, many_rows, concurrent,
+    connect, channel_binding, simple_query, parameters, prepared, statement_cache, batch, copy, cursor, transaction,
+    errors, cancel, notices, big_value, many_rows, concurrent,
 ])

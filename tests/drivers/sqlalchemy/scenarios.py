@@ -60,7 +60,8 @@ def parameters():
     kinds = [None, Numeric, String, None, None, None, ARRAY(Integer), JSON]
     with engine.connect() as db:
         bound = [bindparam(None, value, kind) for value, kind in zip(values, kinds)]
-        equal(list(db.execute(select(*[cast(one, kind) if kind else one for one, kind in zip(bound, kinds)])).one()), values)
+        columns = [cast(one, kind) if kind else one for one, kind in zip(bound, kinds)]
+        equal(list(db.execute(select(*columns)).one()), values)
         equal(db.scalar(select(cast(None, String))), None)
 
 
@@ -93,6 +94,17 @@ def cursor():
     with engine.connect() as db:
         portions = db.execution_options(yield_per=1000).execute(select(Person.id).order_by(Person.id))
         equal([row[0] for portion in portions.partitions() for row in portion], RISING)
+
+
+def transaction():
+    with engine.begin() as db:
+        for id in (1, 2):
+            db.execute(text("insert into written values (:id)"), {"id": id})
+            equal(db.scalar(text("select max(id) from written where id > :least"), {"least": 0}), id)
+    with engine.connect() as db:
+        db.execute(text("insert into written values (4)"))
+        db.rollback()
+        equal(db.scalar(text("select sum(id) from written")), 3)
 
 
 def errors():
@@ -147,6 +159,6 @@ def concurrent():
 
 
 run(f"SQLAlchemy {sqlalchemy.__version__}, psycopg {engine.dialect.dbapi.__version__}", [
-    connect, channel_binding, simple_query, parameters, statement_cache, many_statements, batch, cursor, errors, cancel,
-    big_value, many_rows, concurrent,
+    connect, channel_binding, simple_query, parameters, statement_cache, many_statements, batch, cursor, transaction,
+    errors, cancel, big_value, many_rows, concurrent,
 ])

@@ -1,0 +1,1 @@
+../psycopg/scenarios.py
