@@ -17,8 +17,7 @@ def reds(results: Results, refused: set[tuple[str, str]]) -> list[tuple[str, str
 
 
 def table(results: Results, drivers: list[str], targets: list[str], scenarios: list[str]) -> str:
-    """A row for each driver with passed/tried for each target; then what is red or skipped, with the
-    reasons."""
+    """A row for each driver with passed/tried for each target; then what is red or skipped, and why."""
     lines = [f"{'driver':<16}" + "".join(f"{target:>12}" for target in targets) + "   version"]
     for driver in drivers:
         if driver in results.not_installed:
