@@ -104,7 +104,9 @@ $scenarios = [
     'transaction' => function (PDO $db) {
         $db->beginTransaction();
         foreach ([1, 2] as $id) {
-            one($db, 'insert into written values (?)', [$id]); // DEALLOCATE when it returns
+            $statement = $db->prepare('insert into written values (?)');
+            $statement->execute([$id]);
+            unset($statement); // DEALLOCATE
             equal(one($db, 'select max(id) from written where id > ?', [0]), $id);
         }
         $db->commit();

@@ -119,22 +119,6 @@ async fn cache_overflow() -> Outcome {
     Ok(())
 }
 
-async fn schema_change() -> Outcome {
-    let mut db = connected().await?;
-    (&mut db).execute("alter table changing drop column if exists more").await?;
-    for _ in 0..8 {
-        sqlx::query("select * from changing").fetch_one(&mut db).await?;
-    }
-    (&mut db).execute("alter table changing add column more int").await?;
-    for number in 0..10 {
-        let found = sqlx::query("select * from changing").fetch_one(&mut db).await;
-        if number >= 5 {
-            equal(found?.len(), 2)?;
-        }
-    }
-    Ok(())
-}
-
 async fn copy() -> Outcome {
     let db = pool(1).await?;
     let rows: String = (0..10_000).map(|number| format!("{number}\tname {number}\n")).collect();
@@ -253,7 +237,6 @@ async fn main() {
             "statement_cache" => Some(statement_cache().await),
             "many_statements" => Some(many_statements().await),
             "cache_overflow" => Some(cache_overflow().await),
-            "schema_change" => Some(schema_change().await),
             "copy" => Some(copy().await),
             "cursor" => Some(cursor().await),
             "transaction" => Some(transaction().await),
