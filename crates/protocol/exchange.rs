@@ -1,15 +1,19 @@
 //! What a server still owes for what it was sent, and when it is at rest.
 
+mod statements;
+
 use std::collections::VecDeque;
 
+pub(crate) use statements::Prepared;
 use thiserror::Error;
 
 use crate::backend::{self, TxStatus};
+use crate::changes::Changes;
 use crate::fields::Fields;
 use crate::frontend::Tag;
 use crate::header::Header;
-use crate::lexer::{self, Risk};
-use crate::statements::{Change, ClientStatements, ServerStatements};
+use crate::lexer::{self, Risk, Suspicion};
+use crate::prepared::Session;
 
 /// Messages a client may have sent ahead of their answers; a byte each.
 pub const MAX_OUTSTANDING: usize = 1 << 20;
@@ -17,6 +21,10 @@ pub const MAX_OUTSTANDING: usize = 1 << 20;
 const ERROR_PREFIX: usize = 64;
 /// CommandComplete after which no prepared statement is left.
 const ALL_GONE: [&[u8]; 2] = [b"DISCARD ALL\0", b"DEALLOCATE ALL\0"];
+/// CommandComplete after which one is gone.
+const ONE_GONE: &[u8] = b"DEALLOCATE\0";
+/// Lengths of these, for which the tag has to be read.
+const GONE_LENGTHS: [usize; 3] = [ONE_GONE.len(), ALL_GONE[0].len(), ALL_GONE[1].len()];
 
 /// The conversation with one server, from check-out to check-in.
 ///
@@ -25,9 +33,9 @@ const ALL_GONE: [&[u8]; 2] = [b"DISCARD ALL\0", b"DEALLOCATE ALL\0"];
 pub struct Exchange {
     owed: VecDeque<Owed>,
     /// One for each entry of `owed` that [`Owed::changes`] something, in the same order.
-    changes: VecDeque<Change>,
-    /// Changes that did not come about, in the order they were made.
-    undone: Vec<Change>,
+    changes: Changes,
+    /// What is known of prepared statements beside the notes.
+    session: Session,
     status: TxStatus,
     copy: Copying,
     /// A Sync was sent into the COPY, which the server ignores if it does not fail before.
@@ -44,7 +52,8 @@ pub struct Exchange {
     risk: Option<Risk>,
     unnamed_in_batch: bool,
     bind_in_batch: bool,
-    unnamed_statement: bool,
+    /// What the Query is suspected of that is about to be sent, if somebody has asked.
+    suspicion: Option<Suspicion>,
 }
 
 /// Proof that a server is idle, outside any transaction, and owes nothing.
@@ -65,11 +74,13 @@ enum Owed {
     Sync,
     /// CopyDone or CopyFail: owes nothing itself, but tells which Syncs a COPY swallows.
     CopyEnd,
-    /// The Parse of a named statement.
-    NamedParse,
-    /// A Parse, and a Close, of our own: the client must not hear of the answer.
+    /// A Parse, and a Close, of the client's that change the notes about statements.
+    NotedParse,
+    NotedClose,
+    /// Messages of our own: the client must not hear of the answer.
     SilentParse,
     SilentClose,
+    SilentSync,
     /// A Parse, and a Close, that we answer ourselves when it is their turn.
     OwnParse,
     OwnClose,
@@ -78,26 +89,16 @@ enum Owed {
 impl Owed {
     fn changes(self) -> bool {
         match self {
-            Self::NamedParse | Self::SilentParse | Self::SilentClose | Self::OwnParse | Self::OwnClose => true,
+            Self::NotedParse | Self::NotedClose | Self::SilentParse | Self::SilentClose => true,
+            Self::OwnParse | Self::OwnClose => true,
             Self::Query | Self::FunctionCall | Self::Parse | Self::Bind | Self::Describe => false,
-            Self::Execute | Self::Close | Self::Sync | Self::CopyEnd => false,
+            Self::Execute | Self::Close | Self::Sync | Self::SilentSync | Self::CopyEnd => false,
         }
     }
-}
 
-/// A message about a prepared statement that is not simply passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prepared {
-    /// The client's Parse of a named statement, sent under a name of ours.
-    Parse,
-    /// A Parse of our own, before a message that needs it.
-    SilentParse,
-    /// A Close of our own, to make room.
-    SilentClose,
-    /// The client's Parse, of what the server knows already: not sent.
-    KnownParse,
-    /// The client's Close: not sent, because others may use the statement.
-    KnownClose,
+    fn is_sync(self) -> bool {
+        matches!(self, Self::Sync | Self::SilentSync)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,8 +170,8 @@ impl Default for Exchange {
     fn default() -> Self {
         Self {
             owed: VecDeque::new(),
-            changes: VecDeque::new(),
-            undone: Vec::new(),
+            changes: Changes::default(),
+            session: Session::default(),
             status: TxStatus::Idle,
             copy: Copying::No,
             copy_synced: false,
@@ -181,7 +182,7 @@ impl Default for Exchange {
             risk: None,
             unnamed_in_batch: false,
             bind_in_batch: false,
-            unnamed_statement: false,
+            suspicion: None,
         }
     }
 }
@@ -200,20 +201,15 @@ impl Exchange {
             return Err(ClientViolation::PipelineTooLong);
         }
         match tag {
-            Tag::Query => {
-                self.note_risk(lexer::simple_query(body, body.len() == header.body_len()));
-                self.owe(Owed::Query);
-            }
+            Tag::Query => self.query(header, body),
             Tag::FunctionCall => {
                 self.note_risk(Risk::MayCommit);
                 self.owe(Owed::FunctionCall);
             }
             Tag::Parse => {
                 let text = memchr::memchr(0, body).map_or(&[][..], |end| &body[end + 1..]);
-                self.note_risk(lexer::first_statement(text));
-                if body.first() == Some(&0) {
-                    (self.unnamed_in_batch, self.unnamed_statement) = (true, true);
-                }
+                self.note_risk(lexer::first_statement(text).risk);
+                self.unnamed_in_batch |= body.first() == Some(&0);
                 self.owe_unsynced(Owed::Parse);
             }
             Tag::Bind => {
@@ -241,57 +237,14 @@ impl Exchange {
         Ok(Request::Forward)
     }
 
-    /// Notes the text of a Parse that does not pass through [`Exchange::request`].
-    pub fn note_text(&mut self, text: &[u8]) {
-        self.note_risk(lexer::first_statement(text));
-    }
-
-    /// Notes a message about a prepared statement, and what it changes.
-    ///
-    /// # Errors
-    /// See [`ClientViolation::PipelineTooLong`].
-    pub fn prepared(&mut self, message: Prepared, change: Change) -> Result<(), ClientViolation> {
-        if self.owed.len() >= MAX_OUTSTANDING {
-            return Err(ClientViolation::PipelineTooLong);
+    fn query(&mut self, header: Header, body: &[u8]) {
+        let is_whole = body.len() == header.body_len();
+        let suspicion = self.suspicion.take().unwrap_or_else(|| lexer::simple_query(body, is_whole));
+        self.note_risk(suspicion.risk);
+        if !self.skipping {
+            self.session.query(suspicion.deallocates);
         }
-        let owed = match message {
-            Prepared::Parse => Owed::NamedParse,
-            Prepared::SilentParse => Owed::SilentParse,
-            Prepared::SilentClose => Owed::SilentClose,
-            Prepared::KnownParse => Owed::OwnParse,
-            Prepared::KnownClose => Owed::OwnClose,
-        };
-        self.unsynced |= !matches!(owed, Owed::OwnParse | Owed::OwnClose);
-        if self.skipping {
-            self.undone.push(change);
-        } else {
-            self.owed.push_back(owed);
-            self.changes.push_back(change);
-        }
-        Ok(())
-    }
-
-    /// The tag of an answer of our own whose turn it is: ParseComplete or CloseComplete.
-    pub fn own_answer(&mut self) -> Option<u8> {
-        self.drop_copy_ends();
-        let tag = match self.owed.front()? {
-            Owed::OwnParse => b'1',
-            Owed::OwnClose => b'3',
-            _ => return None,
-        };
-        self.owed.pop_front();
-        self.changes.pop_front();
-        Some(tag)
-    }
-
-    /// Takes back the changes that did not come about, the last one first.
-    pub fn undo(&mut self, client: &mut ClientStatements, server: &mut ServerStatements) {
-        self.undone.drain(..).rev().for_each(|change| change.undo(client, server));
-    }
-
-    /// Whether an unnamed statement was parsed in this conversation.
-    pub fn has_unnamed_statement(&self) -> bool {
-        self.unnamed_statement
+        self.owe(Owed::Query);
     }
 
     fn owe(&mut self, owed: Owed) {
@@ -302,6 +255,7 @@ impl Exchange {
 
     fn owe_unsynced(&mut self, owed: Owed) {
         self.unsynced = true;
+        self.session.sends();
         self.owe(owed);
     }
 
@@ -314,6 +268,8 @@ impl Exchange {
         }
         self.unsynced = false;
         self.skipping = false;
+        self.changes.sync();
+        self.session.sync();
         self.owed.push_back(Owed::Sync);
     }
 
@@ -331,9 +287,7 @@ impl Exchange {
         let needed = match tag {
             backend::Tag::ReadyForQuery | backend::Tag::ParameterStatus => header.body_len(),
             backend::Tag::ErrorResponse => header.body_len().min(ERROR_PREFIX),
-            backend::Tag::CommandComplete if ALL_GONE.iter().any(|tag| tag.len() == header.body_len()) => {
-                header.body_len()
-            }
+            backend::Tag::CommandComplete if GONE_LENGTHS.contains(&header.body_len()) => header.body_len(),
             _ => 0,
         };
         if body.len() < needed {
@@ -344,10 +298,14 @@ impl Exchange {
         match tag {
             B::DataRow | B::CopyData | B::RowDescription | B::NoData => self.row_or_description(tag),
             B::CommandComplete if ALL_GONE.contains(&body) => self.command_ends().map(|_| Reply::Deallocated),
+            B::CommandComplete if body == ONE_GONE => {
+                self.session.deallocated(self.owed.front() == Some(&Owed::Query));
+                self.command_ends()
+            }
             B::CommandComplete | B::EmptyQueryResponse | B::PortalSuspended => self.command_ends(),
-            B::ParseComplete => self.answers_either(Owed::Parse, Owed::NamedParse, Owed::SilentParse),
+            B::ParseComplete => self.answers_either(Owed::Parse, Owed::NotedParse, Owed::SilentParse),
             B::BindComplete => self.answers(Owed::Bind),
-            B::CloseComplete => self.answers_either(Owed::Close, Owed::Close, Owed::SilentClose),
+            B::CloseComplete => self.answers_either(Owed::Close, Owed::NotedClose, Owed::SilentClose),
             B::FunctionCallResponse => (self.owed.front() == Some(&Owed::FunctionCall)).then_some(Reply::Forward),
             B::ParameterDescription => (self.owed.front() == Some(&Owed::Describe)).then_some(Reply::Forward),
             B::ReadyForQuery => TxStatus::of(body).and_then(|status| self.ready(status)),
@@ -405,17 +363,21 @@ impl Exchange {
         Some(Reply::Forward)
     }
 
-    fn answers_either(&mut self, plain: Owed, named: Owed, silent: Owed) -> Option<Reply> {
-        let answered = self.owed.pop_front_if(|front| [plain, named, silent].contains(front))?;
-        if answered.changes() {
-            self.changes.pop_front();
+    fn answers_either(&mut self, plain: Owed, noted: Owed, silent: Owed) -> Option<Reply> {
+        let answered = self.owed.pop_front_if(|front| [plain, noted, silent].contains(front))?;
+        if answered.changes()
+            && let Some(change) = self.changes.pop()
+        {
+            self.session.came_about(change);
         }
         Some(if answered == silent { Reply::Drop } else { Reply::Forward })
     }
 
     fn ready(&mut self, status: TxStatus) -> Option<Reply> {
-        match self.owed.pop_front() {
-            Some(Owed::Query | Owed::FunctionCall | Owed::Sync) => {}
+        let answered = self.owed.pop_front();
+        match answered {
+            Some(Owed::Query) => self.session.query_ended(),
+            Some(Owed::FunctionCall | Owed::Sync | Owed::SilentSync) => {}
             _ if self.doubt => {}
             // The answer to a Sync that was taken for one that the COPY had swallowed.
             None if self.tainted => return Some(Reply::Drop),
@@ -426,7 +388,7 @@ impl Exchange {
         if self.owed.is_empty() {
             self.risk = None;
         }
-        Some(Reply::Ready(status))
+        Some(if answered == Some(Owed::SilentSync) { Reply::Drop } else { Reply::Ready(status) })
     }
 
     /// After an error the server skips to the next Sync; in a simple Query or FunctionCall ReadyForQuery follows at once.
@@ -440,18 +402,31 @@ impl Exchange {
         self.copy = Copying::No;
         match self.owed.front() {
             // Sync commits, and may fail at it: ReadyForQuery follows all the same.
-            Some(Owed::Query | Owed::FunctionCall | Owed::Sync) => {}
+            Some(Owed::Query | Owed::FunctionCall | Owed::Sync | Owed::SilentSync) => {}
             None => self.doubt = true,
             Some(_) => {
-                while let Some(skipped) = self.owed.pop_front_if(|front| *front != Owed::Sync) {
-                    if skipped.changes() {
-                        self.undone.extend(self.changes.pop_front());
-                    }
+                self.skip();
+                if self.owed.front() == Some(&Owed::SilentSync) {
+                    return Reply::Drop;
                 }
-                self.skipping = self.owed.is_empty();
             }
         }
         Reply::Error
+    }
+
+    /// What is in front has failed: the server skips what follows, up to the Sync.
+    fn skip(&mut self) {
+        let mut has_failed = true;
+        while let Some(skipped) = self.owed.pop_front_if(|front| !front.is_sync()) {
+            if skipped.changes()
+                && let Some(change) = self.changes.pop()
+            {
+                let undone = if has_failed { self.session.failed(change) } else { self.session.skipped(change) };
+                undone.into_iter().for_each(|change| self.changes.fail(change));
+            }
+            has_failed = false;
+        }
+        self.skipping = self.owed.is_empty();
     }
 
     fn copy_begins(&mut self, copy: Copying) -> Option<Reply> {
@@ -492,17 +467,13 @@ impl Exchange {
 
     /// The proof, once everything is answered and the session is idle, outside any transaction.
     pub fn at_rest(&mut self) -> Option<AtRest> {
-        let quiet = self.is_quiet() && self.status == TxStatus::Idle && !self.tainted;
+        let quiet = self.is_quiet() && self.status == TxStatus::Idle && !self.is_tainted();
         quiet.then_some(AtRest(()))
     }
 
     /// Whether nothing is owed, half done or in doubt; a transaction block may still be open.
     pub fn is_quiet(&self) -> bool {
-        !self.doubt
-            && !self.unsynced
-            && !self.skipping
-            && self.copy == Copying::No
-            && self.owed.iter().all(|owed| *owed == Owed::CopyEnd)
+        !self.doubt && !self.unsynced && !self.skipping && self.copy == Copying::No && self.is_answered()
     }
 
     /// Says that the server is left with something that the next client must not meet: it will not be at rest.
@@ -510,9 +481,13 @@ impl Exchange {
         self.tainted = true;
     }
 
+    fn is_tainted(&self) -> bool {
+        self.tainted || self.session.has_foreign_names()
+    }
+
     /// Whether the client is done with a server that must not be lent again.
     pub fn is_spent(&self) -> bool {
-        self.tainted && self.is_quiet() && self.status == TxStatus::Idle
+        self.is_tainted() && self.is_quiet() && self.status == TxStatus::Idle
     }
 
     /// Where the session stood at the last ReadyForQuery.
@@ -522,7 +497,7 @@ impl Exchange {
 
     /// What it takes to bring an abandoned conversation to rest, if anything does.
     pub fn way_back(&self) -> WayBack {
-        if self.doubt || self.tainted || self.copy == Copying::Both {
+        if self.doubt || self.is_tainted() || self.copy == Copying::Both {
             WayBack::None
         } else if self.copy == Copying::In && !self.owed.contains(&Owed::CopyEnd) {
             WayBack::CopyFail { sync: self.owed.front() == Some(&Owed::Execute) }
@@ -554,14 +529,18 @@ impl Exchange {
 
     /// Makes it fit for the next conversation, keeping its memory within reason.
     pub fn reset(&mut self) {
-        let mut owed = std::mem::take(&mut self.owed);
+        let Self { owed, changes, session, status, copy, risk, suspicion, .. } = self;
         owed.clear();
         if owed.capacity() > 1024 {
             owed.shrink_to(64);
         }
-        self.changes.clear();
-        let changes = std::mem::take(&mut self.changes);
-        *self = Self { owed, changes, ..Self::default() };
+        changes.clear();
+        session.reset();
+        (*status, *copy, *risk, *suspicion) = (TxStatus::Idle, Copying::No, None, None);
+        let Self { copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch, .. } = self;
+        for flag in [copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch] {
+            *flag = false;
+        }
     }
 }
 

@@ -228,14 +228,17 @@ fn a_sync_before_the_first_data_of_a_copy_is_swallowed() {
 
 #[test]
 fn an_exchange_is_as_new_after_a_reset() {
-    let mut exchange = play("> Q < E:FATAL");
-    exchange.reset();
-    assert!(exchange.at_rest().is_some());
+    for conversation in ["> Q < E:FATAL", "> P B D E C Q", "> P B E S < 1 2 G > d S < E:ERROR", "> P B < E:ERROR"] {
+        let mut exchange = play(conversation);
+        exchange.taint();
+        exchange.reset();
+        assert_eq!(format!("{exchange:?}"), format!("{:?}", Exchange::default()), "{conversation}");
+    }
 }
 
 mod prepared {
     use super::*;
-    use crate::statements::Change;
+    use crate::changes::Change;
 
     fn with(messages: &[Prepared]) -> Exchange {
         let mut exchange = Exchange::default();
@@ -284,18 +287,24 @@ mod prepared {
     fn an_error_undoes_what_it_makes_the_server_skip_and_no_more() {
         let mut exchange = with(&[Prepared::Parse, Prepared::SilentParse, Prepared::KnownClose]);
         continue_with(&mut exchange, "> S < 1 E:ERROR").unwrap();
-        assert_eq!(exchange.undone.len(), 2);
+        assert_eq!(exchange.changes.undone.len(), 2);
         continue_with(&mut exchange, "< Z:I").unwrap();
         assert!(exchange.at_rest().is_some());
     }
 
+    /// A cancel that hits what was sent for a `DEALLOCATE`, and not the `DEALLOCATE`.
     #[test]
-    fn what_is_sent_while_the_server_skips_is_undone_at_once() {
-        let mut exchange = play("> P B E < E:ERROR");
-        exchange.prepared(Prepared::Parse, Change::Nothing).unwrap();
-        assert_eq!(exchange.undone.len(), 1);
-        assert_eq!(exchange.own_answer(), None);
-        continue_with(&mut exchange, "> S < Z:I").unwrap();
+    fn an_error_between_our_own_messages_and_our_own_sync_is_not_for_the_client() {
+        let mut exchange = with(&[Prepared::SilentClose, Prepared::SilentParse]);
+        exchange.silent_sync();
+        continue_with(&mut exchange, "> Q:deallocate_s < 3").unwrap();
+        for (tag, body) in [(b'E', &b"SERROR\0C57014\0Mx\0\0"[..]), (b'Z', b"I")] {
+            let header = [&[tag], &(body.len() as u32 + 4).to_be_bytes()[..]].concat();
+            let header = Header::peek(&header).unwrap().unwrap();
+            assert_eq!(exchange.reply(header, body), Ok(Reply::Drop));
+        }
+        assert!(exchange.at_rest().is_none());
+        continue_with(&mut exchange, "< E:ERROR Z:I").unwrap();
         assert!(exchange.at_rest().is_some());
     }
 }

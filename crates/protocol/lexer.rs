@@ -15,26 +15,40 @@ pub enum Risk {
     Commits,
 }
 
+/// What a text is suspected of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// What may be lost if it is canceled.
+    pub risk: Risk,
+    /// It may take names of prepared statements away.
+    pub deallocates: bool,
+}
+
+impl Suspicion {
+    const ALL: Self = Self { risk: Risk::MayCommit, deallocates: true };
+}
+
 /// Judges the text of a simple Query, or as much of it as has arrived.
-pub fn simple_query(text: &[u8], complete: bool) -> Risk {
+pub fn simple_query(text: &[u8], complete: bool) -> Suspicion {
     if !complete || !is_single(text) {
-        return Risk::MayCommit;
+        return Suspicion::ALL;
     }
     first_statement(text)
 }
 
 /// Judges the text of a Parse, which the protocol limits to one statement; its beginning is enough.
-pub fn first_statement(text: &[u8]) -> Risk {
+pub fn first_statement(text: &[u8]) -> Suspicion {
     let keyword = first_keyword(text);
     let is = |words: &[&str]| words.iter().any(|word| keyword.eq_ignore_ascii_case(word.as_bytes()));
+    let harmless = |risk| Suspicion { risk, deallocates: false };
     if is(&["select", "table", "values", "show", "fetch"]) {
-        Risk::Reads
+        harmless(Risk::Reads)
     } else if is(&["commit", "end"]) {
-        Risk::Commits
+        harmless(Risk::Commits)
     } else if keyword.is_empty() || is(&["prepare", "rollback", "abort"]) {
-        Risk::MayCommit
+        harmless(Risk::MayCommit)
     } else {
-        Risk::Writes
+        Suspicion { risk: Risk::Writes, deallocates: is(&["deallocate", "discard"]) }
     }
 }
 
@@ -45,7 +59,7 @@ pub fn first_keyword(text: &[u8]) -> &[u8] {
     if len == rest.len() { &[] } else { &rest[..len] }
 }
 
-fn skip_blanks_and_comments(mut text: &[u8]) -> &[u8] {
+pub(crate) fn skip_blanks_and_comments(mut text: &[u8]) -> &[u8] {
     loop {
         text = text.trim_ascii_start();
         text = if text.starts_with(b"--") {
@@ -94,22 +108,32 @@ mod tests {
             ("-- nothing\0", Risk::MayCommit),
         ];
         for (text, risk) in cases {
-            assert_eq!(simple_query(text.as_bytes(), true), risk, "{text}");
+            assert_eq!(simple_query(text.as_bytes(), true).risk, risk, "{text}");
         }
     }
 
     #[test]
     fn a_second_statement_makes_it_a_risk() {
-        assert_eq!(simple_query(b"select 1; \0", true), Risk::Reads);
-        assert_eq!(simple_query(b"select 1; commit\0", true), Risk::MayCommit);
-        assert_eq!(simple_query(b"update t set a = 1\0", true), Risk::Writes);
+        assert_eq!(simple_query(b"select 1; \0", true).risk, Risk::Reads);
+        assert_eq!(simple_query(b"select 1; commit\0", true).risk, Risk::MayCommit);
+        assert_eq!(simple_query(b"update t set a = 1\0", true).risk, Risk::Writes);
     }
 
     #[test]
     fn what_has_not_arrived_yet_is_a_risk() {
-        assert_eq!(simple_query(b"select 1", false), Risk::MayCommit);
-        assert_eq!(first_statement(b"comm"), Risk::MayCommit);
-        assert_eq!(first_statement(b"/* half a comment"), Risk::MayCommit);
-        assert_eq!(first_statement(b"select $1 from"), Risk::Reads);
+        assert_eq!(simple_query(b"select 1", false).risk, Risk::MayCommit);
+        assert_eq!(first_statement(b"comm").risk, Risk::MayCommit);
+        assert_eq!(first_statement(b"/* half a comment").risk, Risk::MayCommit);
+        assert_eq!(first_statement(b"select $1 from").risk, Risk::Reads);
+    }
+
+    #[test]
+    fn only_certain_words_and_what_is_not_read_to_its_end_may_deallocate() {
+        for text in ["deallocate s\0", " /**/ Discard plans\0", "select 1; deallocate s\0"] {
+            assert!(simple_query(text.as_bytes(), true).deallocates, "{text}");
+        }
+        assert!(simple_query(b"select 1", false).deallocates);
+        assert!(!simple_query(b"select 1\0", true).deallocates);
+        assert!(!simple_query(b"(select 1)\0", true).deallocates);
     }
 }

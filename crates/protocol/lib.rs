@@ -4,6 +4,8 @@
 //! "Frontend/Backend Protocol"; each item names the section it obeys.
 
 pub mod backend;
+mod changes;
+pub mod deallocate;
 pub mod exchange;
 pub mod fields;
 pub mod frontend;
@@ -13,6 +15,7 @@ pub mod md5;
 pub mod messages;
 pub mod options;
 pub mod params;
+pub mod prepared;
 pub mod scram;
 pub mod sqlstate;
 pub mod startup;

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::deallocate::Deallocates;
 use crate::messages;
 
 /// What our names on servers begin with.
@@ -22,6 +23,7 @@ pub struct Statement {
     /// The settings it was parsed under, then the body.
     key: Box<[u8]>,
     body_at: usize,
+    deallocates: Option<Deallocates>,
 }
 
 impl Statement {
@@ -32,16 +34,26 @@ impl Statement {
 
     /// Appends the Parse that makes it known to a server.
     pub fn write_parse(&self, out: &mut Vec<u8>) {
-        messages::message(out, b'P', |out| {
-            messages::cstr(out, &self.name);
-            out.extend_from_slice(&self.key[self.body_at..]);
-        });
+        write_parse(out, &self.name, &self.key[self.body_at..]);
+    }
+
+    /// What it takes away from the names in its session.
+    pub fn deallocates(&self) -> Option<&Deallocates> {
+        self.deallocates.as_ref()
     }
 
     /// Bytes that it takes.
     pub fn size(&self) -> usize {
         self.key.len()
     }
+}
+
+/// Appends a Parse: `body` is what follows the name.
+pub(crate) fn write_parse(out: &mut Vec<u8>, name: &[u8], body: &[u8]) {
+    messages::message(out, b'P', |out| {
+        messages::cstr(out, name);
+        out.extend_from_slice(body);
+    });
 }
 
 /// Whether a client's name looks like one of ours, and must not reach a server as it is.
@@ -98,24 +110,40 @@ impl Catalog {
         self.last_id += 1;
         let id = self.last_id;
         let name = [PREFIX, id.to_string().as_bytes()].concat().into();
-        let statement = Arc::new(Statement { id, name, key: key.into(), body_at: settings.len() });
+        let statement = Arc::new(Statement {
+            id,
+            name,
+            key: key.into(),
+            body_at: settings.len(),
+            deallocates: Deallocates::of(body),
+        });
         self.known.insert(Entry(statement.clone()));
         statement
     }
 }
 
-type Names = HashMap<Box<[u8]>, Arc<Statement>>;
+/// What one client has prepared.
+#[derive(Debug, Default)]
+struct Owned {
+    names: HashMap<Box<[u8]>, Arc<Statement>>,
+    /// What follows the name in the Parse of the unnamed statement.
+    unnamed: Option<Vec<u8>>,
+}
 
-/// The names that one client has given to statements.
+/// The statements that one client has prepared: those it has named, and the unnamed one.
 #[derive(Debug, Default)]
 pub struct ClientStatements {
     /// Boxed: most clients are idle, and many have none.
-    names: Option<Box<Names>>,
+    owned: Option<Box<Owned>>,
     size: usize,
 }
 
 /// Bytes of names and texts that one client may have.
 pub const MAX_CLIENT_STATEMENTS: usize = 16 << 20;
+/// Longest unnamed statement that is kept for the next server, in bytes of text and parameter types.
+pub const MAX_UNNAMED: usize = 1 << 16;
+/// Room that an unnamed statement may leave unused.
+const UNNAMED_SLACK: usize = 1 << 10;
 
 fn size(name: &[u8], statement: &Statement) -> usize {
     name.len() + statement.size()
@@ -124,35 +152,59 @@ fn size(name: &[u8], statement: &Statement) -> usize {
 impl ClientStatements {
     /// What a name stands for.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.names.as_ref()?.get(name)
+        self.owned.as_ref()?.names.get(name)
     }
 
     /// Gives a name to a statement.
     pub fn define(&mut self, name: &[u8], statement: Arc<Statement>) {
         self.size += size(name, &statement);
-        self.names.get_or_insert_default().insert(name.into(), statement);
+        self.owned.get_or_insert_default().names.insert(name.into(), statement);
     }
 
     /// Takes a name away.
     pub fn forget(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
-        let statement = self.names.as_mut()?.remove(name)?;
+        let statement = self.owned.as_mut()?.names.remove(name)?;
         self.size -= size(name, &statement);
         Some(statement)
     }
 
-    /// Takes all names away (`DEALLOCATE ALL`, `DISCARD ALL`).
+    /// Takes all names away (`DEALLOCATE ALL`, `DISCARD ALL`). The unnamed statement is none of them.
     pub fn clear(&mut self) {
+        let unnamed = self.take_unnamed();
         *self = Self::default();
+        self.set_unnamed(unnamed);
     }
 
-    /// Whether they take more than [`MAX_CLIENT_STATEMENTS`].
-    pub fn are_too_large(&self) -> bool {
-        self.size > MAX_CLIENT_STATEMENTS
+    /// The unnamed statement: what follows the name in its Parse.
+    pub fn unnamed(&self) -> Option<&[u8]> {
+        self.owned.as_ref()?.unnamed.as_deref()
+    }
+
+    /// Replaces the unnamed statement. What it was is returned, for its memory.
+    pub fn set_unnamed(&mut self, body: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let before = self.take_unnamed();
+        if let Some(mut body) = body {
+            body.shrink_to(body.len() + UNNAMED_SLACK);
+            self.size += body.len();
+            self.owned.get_or_insert_default().unnamed = Some(body);
+        }
+        before
+    }
+
+    fn take_unnamed(&mut self) -> Option<Vec<u8>> {
+        let before = self.owned.as_mut()?.unnamed.take()?;
+        self.size -= before.len();
+        Some(before)
+    }
+
+    /// Whether so many bytes more are not more than [`MAX_CLIENT_STATEMENTS`].
+    pub fn have_room_for(&self, bytes: usize) -> bool {
+        self.size + bytes <= MAX_CLIENT_STATEMENTS
     }
 
     /// How many names there are.
     pub fn len(&self) -> usize {
-        self.names.as_ref().map_or(0, |names| names.len())
+        self.owned.as_ref().map_or(0, |owned| owned.names.len())
     }
 
     /// Whether there is no name.
@@ -179,16 +231,20 @@ impl ServerStatements {
     /// Notes that the server knows a statement. The one used least is to be closed where `most` would be passed.
     #[must_use = "the statement that has to go must be closed on the server"]
     pub fn add(&mut self, statement: Arc<Statement>, most: usize) -> Option<Arc<Statement>> {
-        let goes = if self.used.len() >= most { self.least_used() } else { None };
+        let goes = self.next_to_go(most).and_then(|id| self.used.remove(&id));
         self.turn += 1;
         self.used.insert(statement.id, (self.turn, statement));
-        goes
+        goes.map(|(_, statement)| statement)
     }
 
-    fn least_used(&mut self) -> Option<Arc<Statement>> {
-        let (id, _) = self.used.iter().min_by_key(|(_, (turn, _))| *turn)?;
-        let id = *id;
-        self.used.remove(&id).map(|(_, statement)| statement)
+    pub(crate) fn knows(&self, id: u64) -> bool {
+        self.used.contains_key(&id)
+    }
+
+    /// The one that goes when another is added.
+    pub(crate) fn next_to_go(&self, most: usize) -> Option<u64> {
+        let least_used = || self.used.iter().min_by_key(|(_, (turn, _))| *turn).map(|(id, _)| *id);
+        if self.used.len() >= most { least_used() } else { None }
     }
 
     /// Notes that the server does not know a statement.
@@ -209,54 +265,6 @@ impl ServerStatements {
     /// Whether it knows none.
     pub fn is_empty(&self) -> bool {
         self.used.is_empty()
-    }
-}
-
-/// What a message changes in the notes above, to be taken back if the server refuses or skips it.
-#[derive(Debug)]
-pub enum Change {
-    /// A client has given a name; perhaps a server was told the statement for it.
-    Defined {
-        /// The client's name.
-        name: Box<[u8]>,
-        /// The number, if a server was told.
-        on_server: Option<u64>,
-    },
-    /// A client has given a name up.
-    Forgot {
-        /// The client's name.
-        name: Box<[u8]>,
-        /// What it stood for.
-        statement: Option<Arc<Statement>>,
-    },
-    /// A server was told a statement on our own account.
-    Told(u64),
-    /// A server was told to close a statement on our own account.
-    Closed(Arc<Statement>),
-    /// Nothing.
-    Nothing,
-}
-
-impl Change {
-    /// Takes it back.
-    pub fn undo(self, client: &mut ClientStatements, server: &mut ServerStatements) {
-        match self {
-            Self::Defined { name, on_server } => {
-                client.forget(&name);
-                on_server.into_iter().for_each(|id| server.remove(id));
-            }
-            Self::Forgot { name, statement } => {
-                if let Some(statement) = statement {
-                    client.define(&name, statement);
-                }
-            }
-            Self::Told(id) => server.remove(id),
-            // It is one more than allowed then; the next one to be told makes up for it.
-            Self::Closed(statement) => {
-                let _ = server.add(statement, usize::MAX);
-            }
-            Self::Nothing => {}
-        }
     }
 }
 
@@ -291,21 +299,5 @@ mod tests {
         assert!(server.touch(a.id));
         assert_eq!(server.add(c, 2).map(|statement| statement.id), Some(b.id));
         assert!(!server.touch(b.id) && server.touch(a.id));
-    }
-
-    #[test]
-    fn what_is_undone_in_reverse_is_as_before() {
-        let mut catalog = Catalog::default();
-        let (mut client, mut server) = (ClientStatements::default(), ServerStatements::default());
-        let [old, new] = [b"old", b"new"].map(|body| catalog.intern(b"", body));
-        client.define(b"s", old.clone());
-        let forgot = Change::Forgot { name: b"s".as_slice().into(), statement: client.forget(b"s") };
-        client.define(b"s", new.clone());
-        let _ = server.add(new.clone(), 9);
-        let defined = Change::Defined { name: b"s".as_slice().into(), on_server: Some(new.id) };
-        defined.undo(&mut client, &mut server);
-        forgot.undo(&mut client, &mut server);
-        assert_eq!(client.get(b"s").map(|statement| statement.id), Some(old.id));
-        assert!(server.is_empty());
     }
 }

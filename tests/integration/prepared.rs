@@ -2,7 +2,8 @@
 
 use protocol::messages;
 
-use crate::harness::{Client, Pooler, Setup};
+use crate::harness::{Client, Pooler, Setup, direct};
+use crate::pause::table;
 
 fn servers(count: i64) -> Setup {
     Setup::new().set("default_pool_size", count)
@@ -193,4 +194,202 @@ fn a_client_may_not_prepare_without_end() {
     parse(&mut bytes, "one too many", &format!("{text} || 16"));
     client.send(&bytes);
     assert_eq!(client.last_words().code, "54000");
+}
+
+/// A pool of two servers, of which one is free at a time.
+struct Gate {
+    // Before the pooler, whose end wants its pools at rest.
+    blockers: [Client; 2],
+    pooler: Pooler,
+    pids: [String; 2],
+    free: Option<usize>,
+}
+
+impl Gate {
+    fn new() -> Gate {
+        let pooler = servers(2).start();
+        let mut blockers = [pooler.client(), pooler.client()];
+        let pids = blockers.each_mut().map(|blocker| {
+            blocker.rows("begin");
+            blocker.value("select pg_backend_pid()")
+        });
+        Gate { blockers, pooler, pids, free: None }
+    }
+
+    /// Lets clients have this server and no other.
+    #[track_caller]
+    fn open(&mut self, which: usize) {
+        if self.free == Some(which) {
+            return;
+        }
+        if let Some(free) = self.free {
+            self.blockers[free].rows("begin");
+        }
+        self.blockers[which].rows("commit");
+        self.free = Some(which);
+        assert_eq!(self.pooler.client().value("select pg_backend_pid()"), self.pids[which]);
+    }
+}
+
+#[test]
+fn the_unnamed_statement_follows_its_client_to_every_server() {
+    let mut gate = Gate::new();
+    let mut client = gate.pooler.client();
+    gate.open(0);
+    prepare(&mut client, "", "select 'it is me'");
+    for which in [1, 0, 0, 1] {
+        gate.open(which);
+        assert_eq!(execute(&mut client, ""), ("2DCZ".into(), "it is me".into()));
+        let mut described = Vec::new();
+        messages::message(&mut described, b'D', |out| out.extend_from_slice(b"S\0"));
+        messages::sync(&mut described);
+        assert_eq!(told(&mut client, &described).0, "tTZ");
+    }
+}
+
+#[test]
+fn the_unnamed_statement_of_one_is_never_anothers() {
+    let mut gate = Gate::new();
+    let (mut one, mut two, mut none) = (gate.pooler.client(), gate.pooler.client(), gate.pooler.client());
+    gate.open(0);
+    prepare(&mut one, "", "select 'of one'");
+    gate.open(1);
+    prepare(&mut two, "", "select 'of two'");
+    for which in [0, 1] {
+        gate.open(which);
+        assert_eq!(execute(&mut two, "").1, "of two");
+        assert_eq!(execute(&mut none, ""), ("EZ".into(), "26000".into()));
+        assert_eq!(execute(&mut one, "").1, "of one");
+        assert_eq!(execute(&mut none, "").1, "26000");
+    }
+}
+
+#[test]
+fn what_destroys_the_unnamed_statement_destroys_it_for_all_servers() {
+    let mut gate = Gate::new();
+    let mut client = gate.pooler.client();
+    let mut failing = Vec::new();
+    parse(&mut failing, "", "selec");
+    messages::sync(&mut failing);
+    let mut closing = Vec::new();
+    messages::message(&mut closing, b'C', |out| out.extend_from_slice(b"S\0"));
+    messages::sync(&mut closing);
+    let mut asking = Vec::new();
+    messages::query(&mut asking, b"select 1");
+    for end in [failing, closing, asking] {
+        gate.open(0);
+        prepare(&mut client, "", "select 'gone'");
+        told(&mut client, &end);
+        gate.open(1);
+        assert_eq!(execute(&mut client, ""), ("EZ".into(), "26000".into()));
+    }
+}
+
+#[test]
+fn an_unnamed_statement_that_cannot_be_parsed_again_is_the_clients_error() {
+    let mut gate = Gate::new();
+    let mut client = gate.pooler.client();
+    let table = table();
+    gate.open(0);
+    prepare(&mut client, "", &format!("select * from {table}"));
+    gate.open(1);
+    direct::ask(&format!("alter table {table} rename to {table}_away"));
+    assert_eq!(execute(&mut client, ""), ("EZ".into(), "42P01".into()));
+    direct::ask(&format!("alter table {table}_away rename to {table}"));
+    assert_eq!(execute(&mut client, "").0, "2CZ");
+}
+
+#[test]
+fn an_unnamed_statement_that_is_too_large_lives_as_long_as_its_transaction() {
+    let pooler = servers(1).start();
+    let mut client = pooler.client();
+    let long = format!("select length('{}')", "x".repeat(1 << 16));
+    prepare(&mut client, "s", "commit");
+    prepare(&mut client, "b", "begin");
+    execute(&mut client, "b");
+    prepare(&mut client, "", &long);
+    assert_eq!(execute(&mut client, "").1, "65536");
+    execute(&mut client, "s");
+    assert_eq!(execute(&mut client, ""), ("EZ".into(), "26000".into()));
+    prepare(&mut client, "", "select 'short'");
+    assert_eq!(execute(&mut client, "").1, "short");
+}
+
+/// The Parse that the Bind needed was skipped with it: the next batch must not rely on it.
+#[test]
+fn what_an_error_made_the_server_skip_is_told_again() {
+    let mut gate = Gate::new();
+    let mut client = gate.pooler.client();
+    gate.open(0);
+    prepare(&mut client, "s", "select 'told'");
+    gate.open(1);
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "wrong", "selec");
+    run(&mut bytes, "s");
+    run(&mut bytes, "s");
+    client.send(&bytes);
+    assert_eq!(client.until(b'Z').len(), 2);
+    let tags: String = client.until(b'Z').iter().map(|message| char::from(message.tag)).collect();
+    assert_eq!(tags, "2DCZ");
+}
+
+#[test]
+fn deallocate_takes_a_name_away_on_a_server_that_never_knew_it_and_disturbs_nobody() {
+    let mut gate = Gate::new();
+    let (mut client, mut other) = (gate.pooler.client(), gate.pooler.client());
+    gate.open(0);
+    prepare(&mut client, "s", "select 'shared'");
+    prepare(&mut other, "s", "select 'shared'");
+    gate.open(1);
+    assert_eq!(client.ask("deallocate s").first().map(|message| message.tag), Some(b'C'));
+    for which in [0, 1] {
+        gate.open(which);
+        assert_eq!(execute(&mut client, "s").1, "26000");
+        assert_eq!(execute(&mut other, "s").1, "shared");
+    }
+    assert_eq!(client.error("deallocate s").message, "prepared statement \"s\" does not exist");
+    assert_eq!(client.value("select count(*) from pg_prepared_statements where name not like 'POOLER%'"), "0");
+}
+
+#[test]
+fn whoever_deallocates_all_or_a_name_of_ours_disturbs_nobody() {
+    let pooler = servers(1).start();
+    let (mut client, mut other) = (pooler.client(), pooler.client());
+    prepare(&mut other, "s", "select 'unharmed'");
+    for text in ["deallocate all", "discard all", "select 1; deallocate \"POOLER_1\"", "deallocate \"POOLER_1\""] {
+        execute(&mut other, "s");
+        client.rows(text);
+        assert_eq!(execute(&mut other, "s").1, "unharmed", "{text}");
+    }
+    prepare(&mut client, "d", "deallocate \"POOLER_1\"");
+    execute(&mut client, "d");
+    assert_eq!(execute(&mut other, "s").1, "unharmed");
+}
+
+/// Where the first bytes end within the name, nothing is known of the statement yet but that it is long.
+#[test]
+fn a_long_statement_whose_name_arrives_in_pieces_is_not_too_long() {
+    let pooler = servers(1).start();
+    let mut client = pooler.client();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "name", &format!("select length('{}')", "x".repeat(1 << 17)));
+    run(&mut bytes, "name");
+    client.send(&bytes[..7]);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(told(&mut client, &bytes[7..]), ("12DCZ".into(), "131072".into()));
+}
+
+/// A server that takes in data answers nothing before its end: what waits for an answer must not wait there.
+#[test]
+fn a_parse_amid_a_copy_is_an_error_and_not_waited_for() {
+    let pooler = servers(1).start();
+    let mut client = pooler.client();
+    prepare(&mut client, "s", "select 1");
+    let table = table();
+    client.send_query(&format!("set work_mem = '1MB'; copy {table} from stdin"));
+    client.until(b'G');
+    let mut bytes = Vec::new();
+    run(&mut bytes, "s");
+    client.send(&bytes);
+    assert_eq!(client.until(b'E').pop().map(|message| message.report().code), Some("08P01".into()));
 }

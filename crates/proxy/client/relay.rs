@@ -47,6 +47,8 @@ pub struct Relay<'a> {
     pub params: &'a mut Arc<Params>,
     /// When the transaction began, and when its current query did.
     pub clock: &'a mut XactClock,
+    /// The client's next message can be judged only when more has been answered.
+    pub awaits_answers: bool,
 }
 
 /// When a transaction began, and when its current query did.
@@ -155,6 +157,9 @@ impl Relay<'_> {
                 // What it asked for before it said goodbye is done, and answered, as a server would.
                 return Ok(moved);
             }
+            if self.awaits_answers && self.desk.up.unjudged().len() >= self.rules.pkt_buf {
+                return Ok(moved);
+            }
             match self.desk.up.poll_recv(cx, self.socket) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(End::ClientLeft),
                 Poll::Ready(Ok(_)) => moved = true,
@@ -165,7 +170,7 @@ impl Relay<'_> {
 
     fn judge_requests(&mut self) -> Result<(), End> {
         let refused = |error: ClientError| End::Refused(error);
-        self.desk.half_judged = false;
+        (self.desk.half_judged, self.awaits_answers) = (false, false);
         while let Some(header) = Header::peek(self.desk.up.unjudged()).map_err(|error| refused(error.into()))? {
             if header.total_len() > self.rules.max_packet_size {
                 return Err(refused(ClientError::PacketTooLarge(header.total_len())));

@@ -267,6 +267,7 @@ impl Client {
                 pool: &self.pool,
                 params: &mut self.params,
                 clock: &mut clock,
+                awaits_answers: false,
             };
             poll_fn(|cx| relay.poll(cx)).await
         };

@@ -12,3 +12,4 @@ mod runner;
 mod script;
 mod simple;
 mod state;
+mod statements;
