@@ -381,6 +381,7 @@ impl Exchange {
             _ if self.doubt => {}
             // The answer to a Sync that was taken for one that the COPY had swallowed.
             None if self.tainted => return Some(Reply::Drop),
+            Some(_) if self.tainted => self.doubt = true,
             _ => return None,
         }
         self.copy = Copying::No;

@@ -226,6 +226,15 @@ fn a_sync_before_the_first_data_of_a_copy_is_swallowed() {
     assert!(at_rest("> P B E < 1 2 G > S d d c S < C Z:I"));
 }
 
+/// Found by fuzzing: the answer to that Sync stood where the answer to the next message was due, and the client was told
+/// that its server had broken the protocol.
+#[test]
+fn what_is_sent_ahead_behind_such_a_copy_is_answered_by_a_server_in_doubt() {
+    let exchange = play("> Q < G > d S P B E S < E:ERROR Z:I Z:I 1 2 C Z:I");
+    assert!(!exchange.is_quiet() && !exchange.is_spent());
+    assert_eq!(exchange.way_back(), WayBack::None);
+}
+
 #[test]
 fn an_exchange_is_as_new_after_a_reset() {
     for conversation in ["> Q < E:FATAL", "> P B D E C Q", "> P B E S < 1 2 G > d S < E:ERROR", "> P B < E:ERROR"] {
