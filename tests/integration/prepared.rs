@@ -333,6 +333,24 @@ fn what_an_error_made_the_server_skip_is_told_again() {
     assert_eq!(tags, "2DCZ");
 }
 
+/// What a server had skipped was taken back only behind the DISCARD ALL, which had taken the statement away after all.
+#[test]
+fn what_a_client_that_is_gone_made_the_server_skip_is_taken_back_in_order() {
+    let pooler = servers(1).set("max_prepared_statements", 1).start();
+    let (mut client, mut gone) = (pooler.client(), pooler.client());
+    prepare(&mut client, "s", "select 'told again'");
+    let mut bytes = Vec::new();
+    messages::query(&mut bytes, b"select pg_sleep(0.2)");
+    parse(&mut bytes, "", "selec");
+    parse(&mut bytes, "t", "select 'in the place of the other'");
+    messages::sync(&mut bytes);
+    messages::query(&mut bytes, b"discard all");
+    gone.send(&bytes);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    drop(gone);
+    assert_eq!(execute(&mut client, "s").1, "told again");
+}
+
 #[test]
 fn deallocate_takes_a_name_away_on_a_server_that_never_knew_it_and_disturbs_nobody() {
     let mut gate = Gate::new();

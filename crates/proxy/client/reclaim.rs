@@ -114,11 +114,13 @@ async fn send(server: &mut Server, desk: &mut Desk, request: &[u8]) -> Option<()
 
 /// Judges what has come, and throws it away.
 fn judge_all(services: &Services, server: &mut Server, desk: &mut Desk) -> Option<()> {
-    desk.down.discard_cleared();
-    while let Some(header) = Header::peek(desk.down.unjudged()).ok()? {
-        let unjudged = desk.down.unjudged();
-        let body = &unjudged[Header::SIZE..unjudged.len().min(header.total_len())];
+    loop {
+        desk.down.discard_cleared();
+        desk.exchange.undo(&mut ClientStatements::default(), &mut server.statements);
         while desk.exchange.own_answer().is_some() {}
+        let unjudged = desk.down.unjudged();
+        let Some(header) = Header::peek(unjudged).ok()? else { return Some(()) };
+        let body = &unjudged[Header::SIZE..unjudged.len().min(header.total_len())];
         match desk.exchange.reply(header, body).ok()? {
             Reply::NeedBody(needed) if needed > MAX_WHOLE_MESSAGE => return None,
             Reply::NeedBody(needed) => {
@@ -131,9 +133,5 @@ fn judge_all(services: &Services, server: &mut Server, desk: &mut Desk) -> Optio
             Reply::Forward | Reply::Ready(_) | Reply::Error | Reply::Drop => {}
         }
         desk.down.clear(header.total_len());
-        desk.down.discard_cleared();
     }
-    while desk.exchange.own_answer().is_some() {}
-    desk.exchange.undo(&mut ClientStatements::default(), &mut server.statements);
-    Some(())
 }
