@@ -1,5 +1,6 @@
 //! What the fuzz targets share.
 
+pub mod postgres;
 pub mod settings;
 pub mod text;
 
