@@ -1,9 +1,11 @@
 //! What a server still owes for what it was sent, and when it is at rest.
 
+mod referred;
 mod statements;
 
 use std::collections::VecDeque;
 
+use referred::Referred;
 pub(crate) use statements::Prepared;
 use thiserror::Error;
 
@@ -19,6 +21,8 @@ use crate::prepared::Session;
 pub const MAX_OUTSTANDING: usize = 1 << 20;
 /// How much of an error's body is looked at: severity and SQLSTATE stand at its beginning.
 const ERROR_PREFIX: usize = 64;
+/// How much is where the end matters.
+const ERROR_WHOLE: usize = 1 << 10;
 /// CommandComplete after which no prepared statement is left.
 const ALL_GONE: [&[u8]; 2] = [b"DISCARD ALL\0", b"DEALLOCATE ALL\0"];
 /// CommandComplete after which one is gone.
@@ -54,6 +58,8 @@ pub struct Exchange {
     bind_in_batch: bool,
     /// What the Query is suspected of that is about to be sent, if somebody has asked.
     suspicion: Option<Suspicion>,
+    /// Named statements that are bound or described.
+    referred: Referred,
 }
 
 /// Proof that a server is idle, outside any transaction, and owes nothing.
@@ -74,6 +80,9 @@ enum Owed {
     Sync,
     /// CopyDone or CopyFail: owes nothing itself, but tells which Syncs a COPY swallows.
     CopyEnd,
+    /// A Bind, and a Describe, of a statement that is shared.
+    NamedBind,
+    NamedDescribe,
     /// A Parse, and a Close, of the client's that change the notes about statements.
     NotedParse,
     NotedClose,
@@ -92,8 +101,13 @@ impl Owed {
             Self::NotedParse | Self::NotedClose | Self::SilentParse | Self::SilentClose => true,
             Self::OwnParse | Self::OwnClose => true,
             Self::Query | Self::FunctionCall | Self::Parse | Self::Bind | Self::Describe => false,
+            Self::NamedBind | Self::NamedDescribe => false,
             Self::Execute | Self::Close | Self::Sync | Self::SilentSync | Self::CopyEnd => false,
         }
+    }
+
+    fn is_reference(self) -> bool {
+        matches!(self, Self::NamedBind | Self::NamedDescribe)
     }
 
     fn is_sync(self) -> bool {
@@ -183,6 +197,7 @@ impl Default for Exchange {
             unnamed_in_batch: false,
             bind_in_batch: false,
             suspicion: None,
+            referred: Referred::default(),
         }
     }
 }
@@ -217,9 +232,13 @@ impl Exchange {
                     self.note_risk(Risk::MayCommit);
                 }
                 self.bind_in_batch = true;
-                self.owe_unsynced(Owed::Bind);
+                let is_named = self.referred.send();
+                self.owe_unsynced(if is_named { Owed::NamedBind } else { Owed::Bind });
             }
-            Tag::Describe => self.owe_unsynced(Owed::Describe),
+            Tag::Describe => {
+                let is_named = self.referred.send();
+                self.owe_unsynced(if is_named { Owed::NamedDescribe } else { Owed::Describe });
+            }
             Tag::Execute => {
                 if !self.bind_in_batch || body.first() != Some(&0) {
                     self.note_risk(Risk::MayCommit);
@@ -284,16 +303,16 @@ impl Exchange {
     pub fn reply(&mut self, header: Header, body: &[u8]) -> Result<Reply, ServerViolation> {
         let violation = ServerViolation { tag: header.tag };
         let tag = backend::Tag::of(header.tag).ok_or(violation)?;
+        self.drop_copy_ends();
         let needed = match tag {
             backend::Tag::ReadyForQuery | backend::Tag::ParameterStatus => header.body_len(),
-            backend::Tag::ErrorResponse => header.body_len().min(ERROR_PREFIX),
+            backend::Tag::ErrorResponse => self.needed_of_error(header, body),
             backend::Tag::CommandComplete if GONE_LENGTHS.contains(&header.body_len()) => header.body_len(),
             _ => 0,
         };
         if body.len() < needed {
             return Ok(Reply::NeedBody(needed));
         }
-        self.drop_copy_ends();
         use backend::Tag as B;
         match tag {
             B::DataRow | B::CopyData | B::RowDescription | B::NoData => self.row_or_description(tag),
@@ -304,10 +323,12 @@ impl Exchange {
             }
             B::CommandComplete | B::EmptyQueryResponse | B::PortalSuspended => self.command_ends(),
             B::ParseComplete => self.answers_either(Owed::Parse, Owed::NotedParse, Owed::SilentParse),
-            B::BindComplete => self.answers(Owed::Bind),
+            B::BindComplete => self.bound(),
             B::CloseComplete => self.answers_either(Owed::Close, Owed::NotedClose, Owed::SilentClose),
             B::FunctionCallResponse => (self.owed.front() == Some(&Owed::FunctionCall)).then_some(Reply::Forward),
-            B::ParameterDescription => (self.owed.front() == Some(&Owed::Describe)).then_some(Reply::Forward),
+            B::ParameterDescription => {
+                matches!(self.owed.front(), Some(Owed::Describe | Owed::NamedDescribe)).then_some(Reply::Forward)
+            }
             B::ReadyForQuery => TxStatus::of(body).and_then(|status| self.ready(status)),
             // Never more than was waited for: the verdict must not depend on how much has arrived.
             B::ErrorResponse => Some(self.error(Fields::parse(&body[..needed]))),
@@ -324,6 +345,14 @@ impl Exchange {
         .ok_or(violation)
     }
 
+    /// How much of an error has to be there. What tells an outdated statement stands at the end.
+    fn needed_of_error(&self, header: Header, body: &[u8]) -> usize {
+        let prefix = header.body_len().min(ERROR_PREFIX);
+        let is_about_statement = self.owed.front().is_some_and(|front| front.is_reference())
+            && body.get(..prefix).is_some_and(|prefix| Fields::parse(prefix).may_be_about_outdated_plan());
+        if is_about_statement { header.body_len().min(ERROR_WHOLE) } else { prefix }
+    }
+
     fn drop_copy_ends(&mut self) {
         while self.owed.front() == Some(&Owed::CopyEnd) {
             self.owed.pop_front();
@@ -334,6 +363,10 @@ impl Exchange {
         match (self.owed.front()?, tag) {
             (Owed::Describe, backend::Tag::RowDescription | backend::Tag::NoData) => {
                 self.owed.pop_front();
+            }
+            (Owed::NamedDescribe, backend::Tag::RowDescription | backend::Tag::NoData) => {
+                self.owed.pop_front();
+                self.referred.pop();
             }
             (Owed::Execute, backend::Tag::DataRow | backend::Tag::CopyData) => {}
             (Owed::Query, backend::Tag::DataRow | backend::Tag::CopyData | backend::Tag::RowDescription) => {}
@@ -358,8 +391,10 @@ impl Exchange {
         Some(Reply::Forward)
     }
 
-    fn answers(&mut self, request: Owed) -> Option<Reply> {
-        self.owed.pop_front_if(|front| *front == request)?;
+    fn bound(&mut self) -> Option<Reply> {
+        if self.owed.pop_front_if(|front| matches!(front, Owed::Bind | Owed::NamedBind))? == Owed::NamedBind {
+            self.referred.pop();
+        }
         Some(Reply::Forward)
     }
 
@@ -405,7 +440,10 @@ impl Exchange {
             // Sync commits, and may fail at it: ReadyForQuery follows all the same.
             Some(Owed::Query | Owed::FunctionCall | Owed::Sync | Owed::SilentSync) => {}
             None => self.doubt = true,
-            Some(_) => {
+            Some(failed) => {
+                if failed.is_reference() && fields.is_about_outdated_plan() {
+                    self.referred.note_outdated();
+                }
                 self.skip();
                 if self.owed.front() == Some(&Owed::SilentSync) {
                     return Reply::Drop;
@@ -424,6 +462,9 @@ impl Exchange {
             {
                 let undone = if has_failed { self.session.failed(change) } else { self.session.skipped(change) };
                 undone.into_iter().for_each(|change| self.changes.fail(change));
+            }
+            if skipped.is_reference() {
+                self.referred.pop();
             }
             has_failed = false;
         }
@@ -530,13 +571,14 @@ impl Exchange {
 
     /// Makes it fit for the next conversation, keeping its memory within reason.
     pub fn reset(&mut self) {
-        let Self { owed, changes, session, status, copy, risk, suspicion, .. } = self;
+        let Self { owed, changes, session, referred, status, copy, risk, suspicion, .. } = self;
         owed.clear();
         if owed.capacity() > 1024 {
             owed.shrink_to(64);
         }
         changes.clear();
         session.reset();
+        referred.clear();
         (*status, *copy, *risk, *suspicion) = (TxStatus::Idle, Copying::No, None, None);
         let Self { copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch, .. } = self;
         for flag in [copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch] {

@@ -341,4 +341,27 @@ mod laws {
             }
         }
     }
+    /// Of what is bound and described before and behind it, only the one that the error answers is outdated.
+    #[test]
+    fn an_error_of_an_outdated_statement_is_laid_to_the_one_it_answers() {
+        let outdated = b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0RRevalidateCachedQuery\0\0";
+        let mut exchange = Exchange::default();
+        for (id, request) in [(1, "> D"), (2, "> B"), (3, "> B"), (4, "> D")] {
+            exchange.refers(id);
+            continue_with(&mut exchange, request).unwrap();
+        }
+        continue_with(&mut exchange, "> E S < T 2").unwrap();
+        let error = [b"E", &(outdated.len() as u32 + 4).to_be_bytes()[..]].concat();
+        let header = Header::peek(&error).unwrap().unwrap();
+        for here in 0..outdated.len() {
+            assert!(matches!(exchange.reply(header, &outdated[..here]), Ok(Reply::NeedBody(needed)) if needed > here));
+        }
+        assert_eq!(exchange.reply(header, outdated), Ok(Reply::Error));
+        assert_eq!((exchange.take_outdated(), exchange.take_outdated()), (Some(3), None));
+        continue_with(&mut exchange, "< Z:I").unwrap();
+        exchange.refers(5);
+        continue_with(&mut exchange, "> B S").unwrap();
+        assert_eq!(exchange.reply(header, outdated), Ok(Reply::Error));
+        assert_eq!(exchange.take_outdated(), Some(5));
+    }
 }

@@ -1,5 +1,7 @@
 //! The fields of ErrorResponse and NoticeResponse, and the columns of DataRow.
 
+use crate::sqlstate;
+
 /// The fields of an error or notice, borrowed from its body.
 ///
 /// Source: protocol chapter, "Error and Notice Message Fields". Unknown fields are ignored, as it demands.
@@ -11,6 +13,8 @@ pub struct Fields<'a> {
     pub sqlstate: &'a [u8],
     /// `M`
     pub message: &'a [u8],
+    /// `R`: the function in the server's source that reported it, which no language changes.
+    pub routine: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
@@ -25,6 +29,7 @@ impl<'a> Fields<'a> {
                 b'S' if fields.severity.is_empty() => fields.severity = value,
                 b'C' => fields.sqlstate = value,
                 b'M' => fields.message = value,
+                b'R' => fields.routine = value,
                 _ => {}
             }
             body = &rest[end + 1..];
@@ -35,6 +40,17 @@ impl<'a> Fields<'a> {
     /// Whether the sender ends the session after this.
     pub fn is_fatal(&self) -> bool {
         matches!(self.severity, b"FATAL" | b"PANIC")
+    }
+
+    /// Whether a prepared statement would return other columns than when it was prepared ("cached plan must not change
+    /// result type"). Many errors share the SQLSTATE. Source: PostgreSQL, `plancache.c`.
+    pub fn is_about_outdated_plan(&self) -> bool {
+        self.may_be_about_outdated_plan() && self.routine == b"RevalidateCachedQuery"
+    }
+
+    /// The same, as far as the beginning can tell.
+    pub fn may_be_about_outdated_plan(&self) -> bool {
+        self.sqlstate == sqlstate::FEATURE_NOT_SUPPORTED.0.as_bytes()
     }
 }
 
@@ -84,5 +100,14 @@ mod tests {
     fn a_body_that_is_cut_off_gives_what_it_has() {
         let fields = Fields::parse(b"SERROR\0C4260");
         assert_eq!((fields.severity, fields.sqlstate), (&b"ERROR"[..], &b""[..]));
+    }
+    #[test]
+    fn an_outdated_plan_is_told_by_its_routine_in_any_language() {
+        let outdated = b"SFEHLER\0VERROR\0C0A000\0MGecachter Plan ...\0Fplancache.c\0L724\0RRevalidateCachedQuery\0\0";
+        assert!(Fields::parse(outdated).is_about_outdated_plan());
+        assert!(
+            !Fields::parse(b"SERROR\0VERROR\0C0A000\0Mno such feature\0RtransformStmt\0\0").is_about_outdated_plan()
+        );
+        assert!(!Fields::parse(b"SERROR\0VERROR\0C42P01\0RRevalidateCachedQuery\0\0").is_about_outdated_plan());
     }
 }

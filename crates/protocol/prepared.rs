@@ -159,6 +159,7 @@ impl Judge<'_> {
             self.exchange.prepared(Prepared::SilentParse, Change::Told(statement.id))?;
         }
         self.lend(target)?;
+        self.exchange.refers(statement.id);
         Ok(Verdict::Pass(Some(statement)))
     }
 

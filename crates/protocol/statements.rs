@@ -107,16 +107,25 @@ impl Catalog {
             self.known.retain(|Entry(known)| Arc::strong_count(known) > 1);
             self.prune_at = (self.known.len() * 2).max(256);
         }
+        self.add(key.into(), settings.len())
+    }
+
+    /// What takes the place of a statement that would return other columns than when it was prepared: the same text
+    /// under a name that servers do not know yet. Those who have not met the error go on with the old one.
+    pub fn renew(&mut self, outdated: &Statement) -> Arc<Statement> {
+        match self.known.get(&*outdated.key) {
+            Some(Entry(known)) if known.id != outdated.id => return known.clone(),
+            _ => drop(self.known.remove(&*outdated.key)),
+        }
+        self.add(outdated.key.clone(), outdated.body_at)
+    }
+
+    fn add(&mut self, key: Box<[u8]>, body_at: usize) -> Arc<Statement> {
         self.last_id += 1;
         let id = self.last_id;
         let name = [PREFIX, id.to_string().as_bytes()].concat().into();
-        let statement = Arc::new(Statement {
-            id,
-            name,
-            key: key.into(),
-            body_at: settings.len(),
-            deallocates: Deallocates::of(body),
-        });
+        let deallocates = Deallocates::of(&key[body_at..]);
+        let statement = Arc::new(Statement { id, name, key, body_at, deallocates });
         self.known.insert(Entry(statement.clone()));
         statement
     }
@@ -166,6 +175,12 @@ impl ClientStatements {
         let statement = self.owned.as_mut()?.names.remove(name)?;
         self.size -= size(name, &statement);
         Some(statement)
+    }
+
+    /// Lets other statements take the place of one, whatever it is called.
+    pub fn replace(&mut self, outdated: u64, renew: impl Fn(&Statement) -> Arc<Statement>) {
+        let names = self.owned.iter_mut().flat_map(|owned| owned.names.values_mut());
+        names.filter(|statement| statement.id == outdated).for_each(|statement| *statement = renew(statement));
     }
 
     /// Takes all names away (`DEALLOCATE ALL`, `DISCARD ALL`). The unnamed statement is none of them.
@@ -279,6 +294,20 @@ mod tests {
         assert_eq!(catalog.intern(b"", b"select $1\0\0\x01\0\0\0\x17").id, one.id);
         assert_ne!(catalog.intern(b"", b"select $1\0\0\x01\0\0\0\x19").id, one.id);
         assert_ne!(catalog.intern(b"DMY", b"select $1\0\0\x01\0\0\0\x17").id, one.id);
+    }
+
+    #[test]
+    fn what_is_outdated_is_renewed_once_for_all_who_meet_it() {
+        let mut catalog = Catalog::default();
+        let old = catalog.intern(b"DMY", b"table t\0\0\0");
+        let new = catalog.renew(&old);
+        assert_ne!(new.id, old.id);
+        assert_eq!([catalog.renew(&old).id, catalog.intern(b"DMY", b"table t\0\0\0").id], [new.id; 2]);
+        assert_ne!(catalog.renew(&new).id, new.id);
+        let mut client = ClientStatements::default();
+        [b"a", b"b"].iter().for_each(|name| client.define(*name, old.clone()));
+        client.replace(old.id, |old| catalog.known.get(&*old.key).unwrap().0.clone());
+        assert!([b"a", b"b"].iter().all(|name| client.get(*name).unwrap().id == new.id + 1));
     }
 
     #[test]

@@ -321,6 +321,11 @@ impl SharedPool {
         lock(&self.catalog).intern(&params.meaning(), body)
     }
 
+    /// What takes the place of a statement that would return other columns than when it was prepared.
+    pub fn renew_statement(&self, outdated: &Statement) -> Arc<Statement> {
+        lock(&self.catalog).renew(outdated)
+    }
+
     /// Counts a login.
     pub fn count_login(&self) {
         self.lock().stats.totals.client_login_count += 1;

@@ -1,5 +1,7 @@
 //! Prepared statements in transaction mode: one name, whichever server the client has.
 
+mod outdated;
+
 use protocol::messages;
 
 use crate::harness::{Client, Pooler, Setup, direct};

@@ -98,6 +98,18 @@ impl Exchange {
         self.session.tell(client);
     }
 
+    /// The message that is about to be sent is about this statement.
+    pub(crate) fn refers(&mut self, id: u64) {
+        self.referred.announce(id);
+    }
+
+    /// The statement that a server has just refused to run because it would return other columns than when it was
+    /// prepared. The client has the error; it does not have to meet it again on the next server.
+    #[inline]
+    pub fn take_outdated(&mut self) -> Option<u64> {
+        self.referred.take_outdated()
+    }
+
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
     }

@@ -162,6 +162,9 @@ impl Relay<'_> {
     pub(super) fn settle_prepared(&mut self) {
         self.desk.exchange.undo(self.statements, &mut self.server.statements);
         self.desk.exchange.tell(self.statements);
+        if let Some(outdated) = self.desk.exchange.take_outdated() {
+            self.statements.replace(outdated, |statement| self.pool.renew_statement(statement));
+        }
         while !self.desk.down.is_inside_message()
             && let Some(tag) = self.desk.exchange.own_answer()
         {
