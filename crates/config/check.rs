@@ -1,12 +1,13 @@
 //! Whether the settings fit together.
 
+mod formations;
 mod logins;
 mod tls;
 
 use crate::document::Notes;
 use crate::inherit::{CONSOLE_NAMES, MAX_NAME, PoolSettings};
 use crate::settle::Places;
-use crate::{Config, Database};
+use crate::{Config, Database, Host};
 
 /// Judges a configuration whose values are each fine by themselves.
 pub(crate) fn check(config: &Config, places: &Places, notes: &mut Notes) {
@@ -15,6 +16,7 @@ pub(crate) fn check(config: &Config, places: &Places, notes: &mut Notes) {
     check.buffers();
     check.everywhere();
     check.databases();
+    check.formations();
     check.tls();
     check.logins();
 }
@@ -102,7 +104,7 @@ impl Check<'_> {
                 let message = format!("{table}: max_db_connections is below min_pool_size, which can never be reached");
                 self.warn(&table, "max_db_connections", message);
             }
-            if database.hosts.is_empty() && self.config.global.unix_socket_dir.is_empty() {
+            if self.config.hosts(database) == [Host::Unix("".into())] {
                 self.error(&table, "host", format!("{table}: needs a host, because unix_socket_dir is empty"));
             }
             if database.password.is_some() && database.user.is_none() {
@@ -138,13 +140,15 @@ impl Check<'_> {
 
     /// A pause that outlasts its waiting clients would disconnect them all.
     fn pause(&mut self, table: &str, settings: &PoolSettings) {
-        if let (Some(pause), Some(wait)) = (self.config.global.pause_expiry, settings.query_wait_timeout)
+        let failover = (!self.config.formations.is_empty()).then(|| self.config.failover_pause());
+        if let (Some(pause), Some(wait)) = (self.config.global.pause_expiry.or(failover), settings.query_wait_timeout)
             && pause >= wait
         {
             let scope = if table.is_empty() { String::new() } else { format!("{table}: ") };
             let (pause, wait) = (pause.as_secs_f64(), wait.as_secs_f64());
             let message = format!("{scope}pause_expiry ({pause} s) must be below query_wait_timeout ({wait} s)");
-            let key = if table.is_empty() { "pause_expiry" } else { "query_wait_timeout" };
+            let said = table.is_empty() && self.places.has("", "pause_expiry");
+            let key = if said { "pause_expiry" } else { "query_wait_timeout" };
             self.error(table, key, message);
         }
     }
@@ -171,6 +175,10 @@ mod tests {
             (
                 "pause_expiry = 60\n[databases.a]\nquery_wait_timeout = 30",
                 "x.toml:3:1: databases.a: pause_expiry (60 s)",
+            ),
+            (
+                "query_wait_timeout = 20\n[formations.f]\nmonitor = 'postgres://u@h'",
+                "x.toml:1:1: pause_expiry (25 s) must be below query_wait_timeout (20 s)",
             ),
             ("[databases.pgbouncer]", "x.toml:1:12: databases.pgbouncer: the name is reserved"),
             ("[databases.pooler]", "reserved for the console"),

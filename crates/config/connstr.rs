@@ -1,4 +1,4 @@
-//! Connection strings of `[databases]`, `[users]` and `[peers]` in an ini file.
+//! Connection strings of `[databases]`, `[users]`, `[peers]` and `[formations]` in an ini file.
 
 use crate::document::{Entry, Notes};
 use crate::problem::Place;

@@ -20,7 +20,7 @@ pub(crate) struct Entry {
     pub value: Raw,
 }
 
-/// A database, user or peer.
+/// A database, user, peer or formation.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Table {
     pub name: String,
@@ -35,6 +35,7 @@ pub(crate) struct Document {
     pub databases: Vec<Table>,
     pub users: Vec<Table>,
     pub peers: Vec<Table>,
+    pub formations: Vec<Table>,
     /// Files that were read besides the first.
     pub includes: Vec<PathBuf>,
     pub notes: Notes,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::secret::Secret;
 use crate::table::{Key, reload, restart, settings};
 use crate::value::{FileMode, Limit, Timeout, Value};
 use crate::words::{AuthType, ChannelBinding, LogFormat, PoolMode, SslMode, SslNegotiation};
@@ -86,6 +87,8 @@ settings! {
     client_tls_sslmode: SslMode = SslMode::Disable, reload();
     /// File that RELOAD reads instead of the one named on the command line.
     conffile: String = String::new(), reload().null();
+    /// Secret that poolers of one formation share, so that only they can tell each other to pause. Empty = none.
+    control_secret: Secret = Secret::Plain(String::new()), reload();
     /// Server connections per pool, that is per pair of database and user. 0 = unlimited.
     default_pool_size: Limit = Some(20), reload();
     /// Refuse the simple query protocol (PQexec), which allows several statements in one string.
@@ -96,6 +99,10 @@ settings! {
     dns_nxdomain_ttl: Duration = seconds(15), reload();
     /// How often the serials of DNS zones are compared.
     dns_zone_check_period: Timeout = NEVER, reload().only(&["0"], NO_DNS);
+    /// Use the new primary of a planned failover before pg_auto_failover has made it writable by default.
+    failover_early_open: bool = false, reload().only(&["0"], "opening early is not available in this version");
+    /// Longest time transactions wait for a writable node; what the monitor's own timeouts need may be less. 0 = none wait.
+    failover_wait_timeout: Duration = seconds(90), reload();
     /// Servers a busy client may be given out of turn because its worker used them last.
     handover_slack: u32 = 0, reload();
     /// Disconnect clients that sit in an open transaction for so long.
@@ -154,7 +161,7 @@ settings! {
     metrics_listen_port: u16 = 9127, restart();
     /// Server connections kept open in each pool that has a client or a forced user.
     min_pool_size: u32 = 0, reload();
-    /// A PAUSE ends by itself after so long. Must be below query_wait_timeout.
+    /// A PAUSE ends by itself after so long. Must be below query_wait_timeout. 0 = never, but a failover's after 25 s.
     pause_expiry: Timeout = NEVER, reload();
     /// Number of this process among its peers. 0 = no peers.
     peer_id: u16 = 0, reload().only(&["0"], NO_PEERS);
@@ -178,6 +185,8 @@ settings! {
     reserve_pool_timeout: Timeout = after(5), reload();
     /// File used instead of /etc/resolv.conf.
     resolv_conf: String = String::new(), restart().only(&[""], NO_DNS);
+    /// Find out whether a COMMIT that a failover interrupted was made.
+    resolve_commit: bool = false, reload().only(&["0"], "resolving commits is not available in this version");
     /// Reads from one connection before others get their turn. 0 = no limit.
     sbuf_loopcnt: u32 = 5, reload().inert("the runtime shares out the time");
     /// Iterations of SCRAM keys derived from plain passwords (RFC 7677 asks for 4096 at least).

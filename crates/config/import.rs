@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::global::GLOBAL;
 use crate::print::{Secrets, line};
-use crate::scopes::{DATABASE, USER};
+use crate::scopes::{DATABASE, FORMATION, USER};
 use crate::settle::{Reading, read};
 use crate::table::Key;
 use crate::value::toml_key;
@@ -47,6 +47,10 @@ fn toml(path: &Path, reading: &Reading) -> String {
     for (name, user) in &config.users {
         let _ = writeln!(out, "\n[users.{}]", toml_key(name));
         keys(&mut out, USER, user, |_| true);
+    }
+    for (name, formation) in &config.formations {
+        let _ = writeln!(out, "\n[formations.{}]", toml_key(name));
+        keys(&mut out, FORMATION, formation, |_| true);
     }
     out
 }
@@ -123,6 +127,15 @@ mod tests {
         assert!(import.toml.contains("# not available: so_reuseport = true"));
         Config::from_text(Path::new("pooler.toml"), &import.toml)
             .unwrap_or_else(|problems| panic!("{problems}\n{}", import.toml));
+    }
+
+    #[test]
+    fn formations_are_carried_over_with_their_passwords() {
+        let import = imported(
+            "[pgbouncer]\n[formations]\nmain = monitor='postgres://u:p%20w@m' group=1\n[databases]\na = formation=main\n",
+        );
+        let expected = "[formations.main]\nmonitor = \"postgres://u:p%20w@m/pg_auto_failover\"\ngroup = 1\n";
+        assert!(import.toml.contains(expected), "{}", import.toml);
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use crate::value::{Limit, Timeout};
 use crate::words::PoolMode;
-use crate::{Config, Database, Host, User};
+use crate::{Config, Database, Formation, Host, Secret, User};
 
 /// PostgreSQL's bound on names, in bytes (NAMEDATALEN - 1).
 pub(crate) const MAX_NAME: usize = 63;
+
+/// Room for a planned failover, which takes a few seconds, within anybody's `query_wait_timeout`.
+const FAILOVER_PAUSE: Duration = Duration::from_secs(25);
 
 /// Names of the console, which no database may have.
 pub const CONSOLE_NAMES: [&str; 2] = ["pgbouncer", "pooler"];
@@ -130,9 +133,27 @@ impl Config {
         user.query_wait_timeout.or(database.query_wait_timeout).unwrap_or(self.global.query_wait_timeout)
     }
 
-    /// Where the servers of a database are: its hosts, or the Unix socket directory.
+    /// The formation whose nodes are the servers of a database.
+    pub fn formation_of(&self, database: &Database) -> Option<&Formation> {
+        self.formations.get(database.formation.as_deref()?)
+    }
+
+    /// What proves the identity of a monitor's user to the monitor: from its URI, from `password` or from `auth_file`.
+    pub fn monitor_secret<'a>(&'a self, formation: &'a Formation) -> Option<&'a Secret> {
+        let own = formation.monitor.password.as_ref().or(formation.password.as_ref());
+        own.or_else(|| self.userlist.get(&formation.monitor.user))
+    }
+
+    /// How long the pause of a planned failover lasts at most; operators' own pauses only end if `pause_expiry` says so.
+    pub fn failover_pause(&self) -> Duration {
+        self.global.pause_expiry.unwrap_or(FAILOVER_PAUSE)
+    }
+
+    /// Where the servers of a database are: its hosts, or the Unix socket directory. None if it follows a formation.
     pub fn hosts(&self, database: &Database) -> Vec<Host> {
-        if database.hosts.is_empty() {
+        if database.formation.is_some() {
+            Vec::new()
+        } else if database.hosts.is_empty() {
             vec![Host::Unix(self.global.unix_socket_dir.clone().into())]
         } else {
             database.hosts.clone()
@@ -209,6 +230,33 @@ mod tests {
         config.global.auth_dbname = "app".into();
         assert_eq!(config.auth_lookup(&console).map(|lookup| lookup.dbname), Some("app"));
         assert_eq!(Config::default().auth_lookup(&app), None);
+    }
+
+    #[test]
+    fn a_monitors_secret_is_in_its_uri_or_beside_it_or_in_auth_file() {
+        let text = "
+            [formations.uri]
+            monitor = 'postgres://u:a@h'
+            [formations.beside]
+            monitor = 'postgres://u@h'
+            password = 'b'
+            [formations.file]
+            monitor = 'postgres://u@h'
+            [formations.none]
+            monitor = 'postgres://v@h'
+        ";
+        let mut config = Config::from_text(std::path::Path::new("x.toml"), text).unwrap().config;
+        config.userlist.insert("u".into(), Secret::parse("c"));
+        let found = ["uri", "beside", "file", "none"].map(|name| config.monitor_secret(&config.formations[name]));
+        assert_eq!(found.map(|secret| secret.map(Secret::reveal)), [Some("a"), Some("b"), Some("c"), None]);
+    }
+
+    #[test]
+    fn the_pause_of_a_failover_always_ends() {
+        let mut config = Config::default();
+        assert_eq!(config.failover_pause(), Duration::from_secs(25));
+        config.global.pause_expiry = Some(Duration::from_secs(10));
+        assert_eq!(config.failover_pause(), Duration::from_secs(10));
     }
 
     #[test]

@@ -22,6 +22,7 @@ enum Section {
     Databases,
     Users,
     Peers,
+    Formations,
     /// Its name was reported; its keys are skipped.
     Unknown,
 }
@@ -88,8 +89,9 @@ impl Parser {
             "databases" => Section::Databases,
             "users" => Section::Users,
             "peers" => Section::Peers,
+            "formations" => Section::Formations,
             _ => {
-                let known = "[pgbouncer], [databases], [users] or [peers]";
+                let known = "[pgbouncer], [databases], [users], [peers] or [formations]";
                 self.document.notes.error(place, format!("unknown section [{name}]; expected {known}"));
                 Section::Unknown
             }
@@ -133,6 +135,7 @@ impl Parser {
             Section::Databases => &mut self.document.databases,
             Section::Users => &mut self.document.users,
             Section::Peers => &mut self.document.peers,
+            Section::Formations => &mut self.document.formations,
         };
         let entries = connstr::parse(value, &value_place, &mut self.document.notes);
         tables.push(Table { name: key, place, entries });

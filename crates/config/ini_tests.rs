@@ -133,6 +133,19 @@ fn including_is_bounded_and_a_missing_file_is_an_error() {
 }
 
 #[test]
+fn a_formation_is_a_line_of_its_section() {
+    let config = good(
+        "[pgbouncer]\n[formations]\nmain = monitor='postgres://u@m:1/?sslmode=require' formation=eu group=2\n\
+         [databases]\napp = formation=main dbname=app\nread = formation=main role=standby max_lag=1048576\n",
+    );
+    let main = &config.formations["main"];
+    assert_eq!((main.formation.as_str(), main.group, main.monitor.hosts.len()), ("eu", 2, 1));
+    assert_eq!(config.databases["read"].max_lag, Some(1 << 20));
+    let wrong = "[pgbouncer]\n[formations]\nmain = group=0 monitor=h\n";
+    assert!(bad(wrong).starts_with("x.ini:3:16: monitor: expected a URI, postgres://"), "{}", bad(wrong));
+}
+
+#[test]
 fn ports_of_databases_are_not_zero() {
     assert!(bad("[pgbouncer]\n[databases]\na = port=0\n").contains("port: must be from 1 to 65535, not 0"));
 }

@@ -3,7 +3,8 @@
 //! [`Config::load`] is the way in. Both dialects become the same document of keys and values with
 //! their places (`ini`, `toml_file`), which `settle` reads through the tables of `global` and
 //! `scopes` and `check` then judges as a whole: every problem is found in one go. `userlist`, `hba`
-//! and `ident` read the files of users and rules that the settings name.
+//! and `ident` read the files of users and rules that the settings name. `monitor` reads where a
+//! pg_auto_failover monitor is.
 
 mod check;
 mod connstr;
@@ -15,6 +16,7 @@ mod ident;
 mod import;
 mod inherit;
 mod ini;
+mod monitor;
 mod print;
 mod problem;
 mod raw;
@@ -42,15 +44,18 @@ pub use hba::Hba;
 pub use ident::IdentMaps;
 pub use import::{Import, import};
 pub use inherit::{AuthLookup, CONSOLE_NAMES, ClientSettings, PoolSettings};
+pub use monitor::{Monitor, MonitorHost};
 pub use print::Secrets;
 pub use problem::{Problem, Problems};
 pub use reload::{Changes, DatabaseChange};
-pub use scopes::{Database, Host, Peer, User};
+pub use scopes::{Database, Formation, Host, Peer, User};
 pub use secret::Secret;
 pub use show::Row;
 pub use table::{Available, Effect, Setting};
 pub use value::{FileMode, Limit, Timeout};
-pub use words::{AuthType, ChannelBinding, LoadBalanceHosts, LogFormat, PoolMode, SslMode, SslNegotiation};
+pub use words::{
+    AuthType, ChannelBinding, LoadBalanceHosts, LogFormat, PoolMode, Role, SslMode, SslNegotiation, TargetSessionAttrs,
+};
 
 /// Everything the files say, settled. The default is PgBouncer's: no databases, md5, session mode.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,6 +66,8 @@ pub struct Config {
     pub databases: BTreeMap<String, Database>,
     /// `[users]`, by name.
     pub users: BTreeMap<String, User>,
+    /// `[formations]`, by the name databases use. See [`Config::formation_of`].
+    pub formations: BTreeMap<String, Formation>,
     /// `[peers]`, by their id.
     pub peers: BTreeMap<u16, Peer>,
     /// What `auth_file` says, by user.

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use crate::Config;
 use crate::global::GLOBAL;
-use crate::scopes::{DATABASE, PEER, USER};
+use crate::scopes::{DATABASE, FORMATION, PEER, USER};
 use crate::table::Key;
-use crate::value::{quote, toml_key};
+use crate::value::toml_key;
 
 /// Whether passwords are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Secrets {
 }
 
 impl Config {
-    /// Every setting with its value, then databases, users and peers with what is set there.
+    /// Every setting with its value, then databases, users, formations and peers with what is set there.
     ///
     /// `auth_file`, `auth_hba_file` and `auth_ident_file` are named, not repeated.
     pub fn to_toml(&self, secrets: Secrets) -> String {
@@ -30,13 +30,16 @@ impl Config {
         out
     }
 
-    /// Databases, users and peers.
+    /// Databases, users, formations and peers.
     pub(crate) fn print_tables(&self, out: &mut String, secrets: Secrets) {
         for (name, database) in &self.databases {
             table(out, "databases", &toml_key(name), DATABASE, database, secrets);
         }
         for (name, user) in &self.users {
             table(out, "users", &toml_key(name), USER, user, secrets);
+        }
+        for (name, formation) in &self.formations {
+            table(out, "formations", &toml_key(name), FORMATION, formation, secrets);
         }
         for (id, peer) in &self.peers {
             table(out, "peers", &id.to_string(), PEER, peer, secrets);
@@ -53,11 +56,12 @@ fn table<T>(out: &mut String, kind: &str, name: &str, rows: &[Key<T>], owner: &T
 
 /// `key = value`, or nothing if the key is not set.
 pub(crate) fn line<T>(out: &mut String, row: &Key<T>, owner: &T, secrets: Secrets) {
-    let value = match ((row.toml)(owner), secrets) {
-        (None, _) => return,
-        (Some(_), Secrets::Hidden) if row.name == "password" => quote("********"),
-        (Some(value), Secrets::Shown | Secrets::Hidden) => value,
+    let value = match secrets {
+        Secrets::Shown => (row.toml)(owner),
+        Secrets::Hidden => (row.masked)(owner),
     };
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "{} = {value}", row.name);
+    if let Some(value) = value {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{} = {value}", row.name);
+    }
 }

@@ -1,5 +1,7 @@
 //! What a reload would change.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::global::GLOBAL;
 use crate::scopes::Database;
 use crate::{Config, Effect};
@@ -19,6 +21,8 @@ pub struct Changes {
     pub databases_changed: Vec<DatabaseChange>,
     /// Users that appear, disappear or differ in `[users]`.
     pub users_changed: Vec<String>,
+    /// Formations that appear, disappear or differ in `[formations]`.
+    pub formations_changed: Vec<String>,
     /// Whether auth_file says something else.
     pub userlist_changed: bool,
     /// Whether auth_hba_file or auth_ident_file says something else.
@@ -45,6 +49,8 @@ impl Config {
     /// Compares this configuration with the one that is to replace it.
     pub fn diff(&self, next: &Self) -> Changes {
         let mut changes = Changes {
+            users_changed: changed(&self.users, &next.users),
+            formations_changed: changed(&self.formations, &next.formations),
             userlist_changed: self.userlist != next.userlist,
             rules_changed: self.hba != next.hba || self.ident != next.ident,
             ..Changes::default()
@@ -66,26 +72,37 @@ impl Config {
         }
         let added = next.databases.keys().filter(|name| !self.databases.contains_key(*name));
         changes.databases_added = added.cloned().collect();
-        let mut users: Vec<&String> = self.users.keys().chain(next.users.keys()).collect();
-        users.sort();
-        users.dedup();
-        let changed = users.into_iter().filter(|name| self.users.get(*name) != next.users.get(*name));
-        changes.users_changed = changed.cloned().collect();
         changes
     }
+}
+
+/// The names that appear, disappear or mean something else.
+fn changed<T: PartialEq>(old: &BTreeMap<String, T>, new: &BTreeMap<String, T>) -> Vec<String> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    names.into_iter().filter(|name| old.get(*name) != new.get(*name)).cloned().collect()
 }
 
 /// PgBouncer's rule: whatever decides where and as whom a server logs in. A new password or
 /// encoding is used for the next connection only; any change of `*` replaces its servers.
 fn dirty(old: &Database, new: &Database) -> bool {
     let login = |database: &Database| {
-        let Database { hosts, port, load_balance_hosts, user, connect_query, auth_dbname, auth_query, .. } =
-            database.clone();
-        (
-            database.server_dbname().to_string(),
+        let Database {
+            formation,
+            role,
             hosts,
             port,
             load_balance_hosts,
+            target_session_attrs,
+            user,
+            connect_query,
+            auth_dbname,
+            auth_query,
+            ..
+        } = database.clone();
+        (
+            database.server_dbname().to_string(),
+            (formation, role),
+            (hosts, port, load_balance_hosts, target_session_attrs),
             user,
             connect_query,
             auth_dbname,
@@ -130,6 +147,8 @@ mod tests {
             ("dbname = 'x'", true),
             ("connect_query = 'x'", true),
             ("load_balance_hosts = 'disable'", true),
+            ("host = 'x,y'\ntarget_session_attrs = 'read-write'", true),
+            ("formation = 'f'\n[formations.f]\nmonitor = 'postgres://u@h'", true),
             ("password = 'x'", false),
             ("timezone = 'x'", false),
             ("pool_mode = 'statement'", false),
@@ -141,6 +160,14 @@ mod tests {
         assert!(!same.databases_changed[0].dirty, "the default name spelled out");
         let fallback = config("[databases.'*']\n").diff(&config("[databases.'*']\npool_size = 1\n"));
         assert!(fallback.databases_changed[0].dirty);
+    }
+
+    #[test]
+    fn formations_come_go_and_change() {
+        let with = |name: &str, more: &str| format!("[formations.{name}]\nmonitor = 'postgres://u@h'\n{more}\n");
+        let old = config(&(with("a", "") + &with("b", "") + &with("c", "")));
+        let new = config(&(with("b", "") + &with("c", "password = 'x'") + &with("d", "")));
+        assert_eq!(old.diff(&new).formations_changed, ["a", "c", "d"]);
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! What can be said per database, per user and per peer.
+//! What can be said per database, per user, per formation and per peer.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::monitor::Monitor;
 use crate::raw::Raw;
 use crate::secret::Secret;
 use crate::table::{Inherit, Key, Setting, manual, read_override, reload, scope};
 use crate::value::{Limit, Timeout, Value, quote};
-use crate::words::{LoadBalanceHosts, PoolMode};
+use crate::words::{LoadBalanceHosts, PoolMode, Role, TargetSessionAttrs};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +62,9 @@ impl Value for Vec<Host> {
     }
 }
 
+/// What pg_auto_failover itself asks of a standby before commits wait for it (enable_sync_wal_log_threshold).
+const MAX_LAG: u32 = 16 << 20;
+
 scope! {
     /// A database clients can ask for; `None` where the global setting decides.
     pub struct Database; rows DATABASE;
@@ -77,9 +81,17 @@ scope! {
         "port" port: u16 = 5432, reload().range(1, 65535);
         /// How a list of hosts is used: round-robin, or disable = stay with one until it fails.
         "load_balance_hosts" load_balance_hosts: LoadBalanceHosts = LoadBalanceHosts::RoundRobin, reload();
+        /// What a host must prove before it is used: any = nothing, read-write = that it is the primary.
+        "target_session_attrs" target_session_attrs: TargetSessionAttrs = TargetSessionAttrs::Any, reload();
+        /// Which nodes of the formation: primary, or standby = those that can be read.
+        "role" role: Role = Role::Primary, reload();
+        /// Bytes of WAL a standby may be behind (default 16 MB). 0 = unlimited.
+        "max_lag" max_lag: Limit = Some(MAX_LAG), reload();
     }
 
     overrides {
+        /// Formation whose nodes are the servers, instead of host and port.
+        formation: String, Absent;
         /// Name of the database on the server. Default: the name clients ask for.
         dbname: String, Absent;
         /// Log in to the server as this user, whoever the client is.
@@ -152,6 +164,25 @@ scope! {
 }
 
 scope! {
+    /// A group of nodes that pg_auto_failover looks after.
+    pub struct Formation; rows FORMATION;
+
+    plain {}
+    fixed {
+        /// Where its monitor is: postgres://USER@HOST:PORT/pg_auto_failover?sslmode=verify-full&sslrootcert=FILE
+        "monitor" monitor: Monitor = Monitor::default(), reload();
+        /// Its name there.
+        "formation" formation: String = "default".to_string(), reload();
+        /// Number of the group of nodes in it.
+        "group" group: u32 = 0, reload().range(0, i32::MAX as u32);
+    }
+    overrides {
+        /// Password of the monitor's user, if it is not in monitor. Default: the secret in auth_file.
+        password: Secret, Absent;
+    }
+}
+
+scope! {
     /// Another process behind the same address, to which it hands cancel requests.
     pub struct Peer; rows PEER;
 
@@ -177,6 +208,13 @@ impl Database {
     /// Every key of `[databases]`, for the manual.
     pub fn settings() -> Vec<Setting> {
         manual(DATABASE)
+    }
+}
+
+impl Formation {
+    /// Every key of `[formations]`, for the manual.
+    pub fn settings() -> Vec<Setting> {
+        manual(FORMATION)
     }
 }
 

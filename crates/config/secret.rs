@@ -7,6 +7,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::raw::Raw;
 use crate::value::{Value, quote};
 
+/// What is shown in place of a secret.
+pub(crate) const MASK: &str = "********";
+
 /// What is known of a user's password. `Debug` never prints it, and its memory is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub enum Secret {
@@ -61,11 +64,16 @@ impl Value for Secret {
     }
 
     fn text(&self) -> String {
-        "********".into()
+        let text = if self.reveal().is_empty() { "" } else { MASK };
+        text.into()
     }
 
     fn toml(&self) -> String {
         quote(self.reveal())
+    }
+
+    fn masked(&self) -> String {
+        quote(&self.text())
     }
 }
 

@@ -7,9 +7,11 @@ use crate::document::{Document, Entry, Notes, Table, text_of};
 use crate::global::{GLOBAL, Global};
 use crate::problem::Place;
 use crate::raw::Raw;
-use crate::scopes::{DATABASE, PEER, USER};
+use crate::scopes::{DATABASE, FORMATION, PEER, USER};
 use crate::table::{Effect, Key};
-use crate::{Config, Database, Hba, IdentMaps, Loaded, Peer, Problems, User, check, ini, toml_file, userlist};
+use crate::{
+    Config, Database, Formation, Hba, IdentMaps, Loaded, Peer, Problems, User, check, ini, toml_file, userlist,
+};
 
 /// Where each table begins and where each of its keys was set. The settings are the table "".
 #[derive(Default)]
@@ -85,7 +87,7 @@ fn named_files(config: &mut Config, places: &Places, notes: &mut Notes) {
 
 /// Reads each entry; does not yet ask whether they fit together.
 pub(crate) fn settle(path: &Path, document: Document) -> Reading {
-    let Document { settings, databases, users, peers, includes, notes } = document;
+    let Document { settings, databases, users, peers, formations, includes, notes } = document;
     let config = Config { path: Some(path.to_path_buf()), ..Config::default() };
     let mut reading = Reading { config, notes, places: Places::default(), includes };
     reading.config.global = reading.entries(GLOBAL, Global::default(), "", Place::top(path), &settings);
@@ -97,6 +99,10 @@ pub(crate) fn settle(path: &Path, document: Document) -> Reading {
     for table in merged(users, "users", &mut reading.notes) {
         let user = reading.table(USER, User::default(), "users", &table);
         reading.config.users.insert(table.name, user);
+    }
+    for table in merged(formations, "formations", &mut reading.notes) {
+        let formation = reading.table(FORMATION, Formation::default(), "formations", &table);
+        reading.config.formations.insert(table.name, formation);
     }
     for table in merged(peers, "peers", &mut reading.notes) {
         let peer = reading.table(PEER, Peer::default(), "peers", &table);
@@ -200,12 +206,16 @@ fn unknown<T>(key: &str, table: &str, rows: &[Key<T>]) -> String {
     if !table.is_empty() && GLOBAL.iter().any(|row| row.name == key) {
         return format!("{what} {key:?} in {table}: it is a global setting, which belongs before the first table");
     }
-    let distance = |row: &&Key<T>| strsim::damerau_levenshtein(key, row.name);
-    let nearest = rows.iter().min_by_key(distance).filter(|row| distance(row) <= key.len().max(6) / 2);
     let inside = if table.is_empty() { String::new() } else { format!(" in {table}") };
-    match nearest {
-        Some(row) => format!("{what} {key:?}{inside}; did you mean {:?}?", row.name),
-        None => format!("{what} {key:?}{inside}"),
+    format!("{what} {key:?}{inside}{}", did_you_mean(key, rows.iter().map(|row| row.name)))
+}
+
+/// The end of a message about a name nobody knows: the nearest one, if one is near.
+pub(crate) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let distances = known.map(|known| (strsim::damerau_levenshtein(name, known), known));
+    match distances.min_by_key(|(distance, _)| *distance) {
+        Some((distance, known)) if distance <= name.len().max(6) / 2 => format!("; did you mean {known:?}?"),
+        _ => String::new(),
     }
 }
 
@@ -214,6 +224,10 @@ pub(crate) fn set(config: &Config, key: &str, value: &str) -> Result<Config, Str
     let row = GLOBAL.iter().find(|row| row.name == key).ok_or_else(|| unknown(key, "", GLOBAL))?;
     let mut next = config.clone();
     if row.rule.effect == Effect::Restart {
+        return Ok(next);
+    }
+    // What SHOW CONFIG prints for a secret is not one.
+    if row.hides(&next.global) && (row.text)(&next.global).as_deref() == Some(value) {
         return Ok(next);
     }
     row.read(&mut next.global, &Raw::Ini(value.to_string()))?;

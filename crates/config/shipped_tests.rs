@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use crate::{Config, Database, Global, PoolMode, Setting, User};
+use crate::{Config, Database, Formation, Global, PoolMode, Setting, User};
 
 fn shipped() -> (PathBuf, String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pooler.toml");
@@ -48,11 +48,14 @@ fn the_shipped_file_lists_every_setting_with_its_default_and_help() {
 }
 
 #[test]
-fn the_shipped_file_lists_every_key_of_databases_and_users() {
+fn the_shipped_file_lists_every_key_of_the_tables() {
     let (_, text) = shipped();
     let (_, tables) = text.split_once("[databases.app]").unwrap_or_else(|| panic!("no [databases.app]"));
     let (databases, users) = tables.split_once("#[users.").unwrap_or_else(|| panic!("no #[users.NAME]"));
-    let missing = lacking(databases, Database::settings()) + &lacking(users, User::settings());
+    let (users, formations) = users.split_once("#[formations.").unwrap_or_else(|| panic!("no #[formations.NAME]"));
+    let missing = lacking(databases, Database::settings())
+        + &lacking(users, User::settings())
+        + &lacking(formations, Formation::settings());
     assert!(missing.is_empty(), "pooler.toml lacks:\n{missing}");
 }
 
@@ -74,8 +77,8 @@ fn what_the_shipped_file_comments_out_is_a_default() {
 #[test]
 fn the_shipped_file_lists_nothing_else() {
     let (_, text) = shipped();
-    let known: Vec<&str> =
-        Global::settings().iter().chain(&Database::settings()).chain(&User::settings()).map(|s| s.name).collect();
+    let tables = [Global::settings(), Database::settings(), User::settings(), Formation::settings()];
+    let known: Vec<&str> = tables.iter().flatten().map(|setting| setting.name).collect();
     for line in text.lines().filter(|line| !line.starts_with("# ")) {
         if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ") {
             assert!(known.contains(&key), "pooler.toml has {key}, which is no setting");

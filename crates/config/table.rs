@@ -73,7 +73,7 @@ pub(crate) enum Inherit {
     ZeroOrLess,
 }
 
-/// A key of `T`, which is [`crate::Global`], [`crate::Database`], [`crate::User`] or [`crate::Peer`].
+/// A key of `T`, which is [`crate::Global`], [`crate::Database`], [`crate::User`], [`crate::Formation`] or [`crate::Peer`].
 pub(crate) struct Key<T: 'static> {
     pub name: &'static str,
     pub help: &'static str,
@@ -84,6 +84,8 @@ pub(crate) struct Key<T: 'static> {
     pub text: fn(&T) -> Option<String>,
     /// The TOML form, `None` if not set.
     pub toml: fn(&T) -> Option<String>,
+    /// The TOML form without secrets.
+    pub masked: fn(&T) -> Option<String>,
     pub same: fn(&T, &T) -> bool,
 }
 
@@ -98,6 +100,11 @@ impl<T: Default> Key<T> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether what is shown of the value is less than the value.
+    pub fn hides(&self, owner: &T) -> bool {
+        (self.masked)(owner) != (self.toml)(owner)
     }
 
     /// Why this version cannot do what the value asks for, if it cannot.
@@ -174,6 +181,7 @@ macro_rules! settings {
             set: |owner, raw| { owner.$name = Value::read(raw)?; Ok(()) },
             text: |owner| Some(Value::text(&owner.$name)),
             toml: |owner| Some(Value::toml(&owner.$name)),
+            masked: |owner| Some(Value::masked(&owner.$name)),
             same: |one, other| one.$name == other.$name,
         },)+];
     };
@@ -209,6 +217,7 @@ macro_rules! scope {
                 set: |owner, raw| { owner.$fixed = Value::read(raw)?; Ok(()) },
                 text: |owner| (owner.$fixed != $default).then(|| Value::text(&owner.$fixed)),
                 toml: |owner| (owner.$fixed != $default).then(|| Value::toml(&owner.$fixed)),
+                masked: |owner| (owner.$fixed != $default).then(|| Value::masked(&owner.$fixed)),
                 same: |one, other| one.$fixed == other.$fixed,
             },)*
             $(Key {
@@ -219,6 +228,7 @@ macro_rules! scope {
                 set: |owner, raw| { owner.$name = read_override(raw, Inherit::$inherit)?; Ok(()) },
                 text: |owner| owner.$name.as_ref().map(Value::text),
                 toml: |owner| owner.$name.as_ref().map(Value::toml),
+                masked: |owner| owner.$name.as_ref().map(Value::masked),
                 same: |one, other| one.$name == other.$name,
             },)*
         ];

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use crate::document::Notes;
 use crate::global::{GLOBAL, Global};
 use crate::raw::Raw;
-use crate::scopes::{DATABASE, USER};
+use crate::scopes::{DATABASE, FORMATION, USER};
 use crate::settle::{Reading, settle};
 use crate::table::Key;
-use crate::{Config, Database, Secrets, User, toml_file, userlist};
+use crate::{Config, Database, Formation, Secrets, User, toml_file, userlist};
 
 const WORDS: &[&str] = &[
     "any",
@@ -25,6 +25,9 @@ const WORDS: &[&str] = &[
     "1min",
     "/run/pg",
     "a,b",
+    "standby",
+    "read-write",
+    "postgres://u:p%40@h,[::1]:5/?sslmode=verify-full&sslrootcert=system",
 ];
 
 fn raw() -> impl Strategy<Value = Raw> {
@@ -62,12 +65,17 @@ prop_compose! {
         global in values(),
         databases in prop::collection::btree_map(any::<String>(), values(), 0..3),
         users in prop::collection::btree_map(any::<String>(), values(), 0..3),
+        formations in prop::collection::btree_map(any::<String>(), values(), 0..3),
     ) -> Config {
         let database = |(name, values): (String, Vec<_>)| (name.clone(), Database { name, ..filled(DATABASE, &values) });
         Config {
             global: filled(GLOBAL, &global),
             databases: databases.into_iter().map(database).collect(),
             users: users.into_iter().map(|(name, values)| (name, filled::<User>(USER, &values))).collect(),
+            formations: formations
+                .into_iter()
+                .map(|(name, values)| (name, filled::<Formation>(FORMATION, &values)))
+                .collect(),
             path: Some("x.toml".into()),
             ..Config::default()
         }
@@ -92,7 +100,7 @@ proptest! {
     #[test]
     fn what_show_config_prints_can_be_set(values in values()) {
         let global: Global = filled(GLOBAL, &values);
-        for row in GLOBAL {
+        for row in GLOBAL.iter().filter(|row| !row.hides(&global)) {
             let text = (row.text)(&global).unwrap_or_default();
             let mut again = Global::default();
             row.read(&mut again, &Raw::Ini(text.clone())).map_err(TestCaseError::fail)?;
@@ -125,6 +133,12 @@ fn line() -> impl Strategy<Value = String> {
         "[databases.a]",
         "[users]",
         "[peers]",
+        "[formations]",
+        "[formations.a]",
+        "monitor='postgres://u:p@h",
+        "?sslmode=",
+        "%2",
+        "@",
         "[",
         "]",
         "=",
@@ -165,10 +179,15 @@ fn line() -> impl Strategy<Value = String> {
 
 #[test]
 fn hidden_passwords_are_not_printed() {
-    let text = "[databases.a]\nuser = 'u'\npassword = 'hunter2'\n";
+    let text = "control_secret = 'hunter2'\n[databases.a]\nuser = 'u'\npassword = 'hunter2'\n\
+        [formations.a]\nmonitor = 'postgres://u:hunter2@h'\n[formations.b]\nmonitor = 'postgres://u@h'\npassword = 'hunter2'\n";
     let config = Config::from_text(Path::new("x.toml"), text).unwrap_or_else(|problems| panic!("{problems}")).config;
     let hidden = config.to_toml(Secrets::Hidden);
     assert!(hidden.contains("password = \"********\"") && !hidden.contains("hunter2"));
     assert!(config.to_toml(Secrets::Shown).contains("password = \"hunter2\""));
-    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(hidden.contains("monitor = \"postgres://u:********@h/pg_auto_failover\""), "{hidden}");
+    assert!(!format!("{config:?}{:?}", config.rows()).contains("hunter2"));
+    assert_eq!(config.set("control_secret", "********"), Ok(config.clone()), "what SHOW CONFIG shows is no secret");
+    let reveal = |config: Config| config.global.control_secret.reveal().to_string();
+    assert_eq!(config.set("control_secret", "other").map(reveal), Ok("other".into()));
 }

@@ -1,4 +1,5 @@
-//! The TOML dialect: settings at the top level, then `[databases.NAME]`, `[users.NAME]`, `[peers.ID]`.
+//! The TOML dialect: settings at the top level, then `[databases.NAME]`, `[users.NAME]`, `[peers.ID]`,
+//! `[formations.NAME]`.
 
 use std::ops::Range;
 use std::path::Path;
@@ -31,6 +32,9 @@ pub(crate) fn parse(path: &Path, text: &str) -> Document {
             }
             ("users", DeValue::Table(tables)) => document.users = source.tables(tables, "users", &mut document.notes),
             ("peers", DeValue::Table(tables)) => document.peers = source.tables(tables, "peers", &mut document.notes),
+            ("formations", DeValue::Table(tables)) => {
+                document.formations = source.tables(tables, "formations", &mut document.notes)
+            }
             ("pgbouncer", DeValue::Table(_)) => {
                 document.notes.error(
                     &place,
@@ -38,7 +42,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Document {
                 );
             }
             (name, DeValue::Table(_)) => {
-                let known = "[databases.NAME], [users.NAME] or [peers.ID]";
+                let known = "[databases.NAME], [users.NAME], [peers.ID] or [formations.NAME]";
                 document.notes.error(&place, format!("unknown table [{name}]; expected {known}"));
             }
             (name, value) => document.settings.push(Entry { key: name.to_string(), place, value: raw(value) }),

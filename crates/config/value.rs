@@ -25,6 +25,10 @@ pub(crate) trait Value: Sized + PartialEq {
     fn toml(&self) -> String {
         self.text()
     }
+    /// The TOML form for eyes and logs: as [`Value::toml`], without secrets.
+    fn masked(&self) -> String {
+        self.toml()
+    }
 }
 
 impl Value for bool {

@@ -130,6 +130,26 @@ words! {
 }
 
 words! {
+    /// Which nodes of its formation a database is (`role`).
+    Role, "one of primary, standby" {
+        /// The one that takes writes.
+        Primary = "primary",
+        /// Those that can be read.
+        Standby = "standby",
+    }
+}
+
+words! {
+    /// What a host of a database must prove (`target_session_attrs`), in libpq's words.
+    TargetSessionAttrs, "one of any, read-write" {
+        /// Nothing.
+        Any = "any",
+        /// That it is not in recovery, and writable by default.
+        ReadWrite = "read-write",
+    }
+}
+
+words! {
     /// The shape of log lines (`log_format`).
     LogFormat, "one of text, json" {
         /// PgBouncer's lines.
