@@ -4,7 +4,7 @@
 //! their places (`ini`, `toml_file`), which `settle` reads through the tables of `global` and
 //! `scopes` and `check` then judges as a whole: every problem is found in one go. `userlist`, `hba`
 //! and `ident` read the files of users and rules that the settings name. `monitor` reads where a
-//! pg_auto_failover monitor is.
+//! pg_auto_failover monitor is, and `monitor_sql` says what it needs.
 
 mod check;
 mod connstr;
@@ -17,6 +17,7 @@ mod import;
 mod inherit;
 mod ini;
 mod monitor;
+pub mod monitor_sql;
 mod print;
 mod problem;
 mod raw;

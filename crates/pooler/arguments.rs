@@ -56,6 +56,14 @@ pub enum Command {
         /// The pgbouncer.ini.
         file: PathBuf,
     },
+    /// Print what pg_auto_failover's monitors need: a role, a view, functions and lines of pg_hba.conf.
+    MonitorSql {
+        /// The configuration.
+        config: Option<PathBuf>,
+        /// Only for the monitor of this formation.
+        #[arg(long, value_name = "NAME")]
+        formation: Option<String>,
+    },
 }
 
 /// The configuration to use: the one named, or the first default that exists.

@@ -1,4 +1,4 @@
-//! `pooler check` and `pooler import`: what a configuration means, without running it.
+//! `pooler check`, `import` and `monitor-sql`: what a configuration means, without running it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,6 +43,25 @@ fn reach_all(config: Config, tls: Encryption) -> bool {
         Err(error) => {
             eprintln!("cannot try the servers: {error}");
             false
+        }
+    }
+}
+
+/// SQL goes to stdout. Exit 0 or 1.
+pub fn monitor_sql(config: Option<&Path>, formation: Option<&str>) -> ExitCode {
+    let path = config_path(config);
+    let loaded = Config::load(&path).map_err(|problems| problems.to_string());
+    let script = loaded.and_then(|loaded| {
+        config::monitor_sql::script(&loaded.config, formation).map_err(|why| format!("{}: {why}", path.display()))
+    });
+    match script {
+        Ok(script) => {
+            print!("{script}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
         }
     }
 }

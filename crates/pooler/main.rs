@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     match &arguments.command {
         Some(Command::Check { config, connect }) => check::check(config.as_deref(), *connect),
         Some(Command::Import { file }) => check::import(file),
+        Some(Command::MonitorSql { config, formation }) => check::monitor_sql(config.as_deref(), formation.as_deref()),
         None => start::start(&arguments),
     }
 }

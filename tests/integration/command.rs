@@ -108,6 +108,29 @@ fn import_writes_toml_that_check_accepts() {
 }
 
 #[test]
+fn monitor_sql_prints_what_a_monitor_needs() {
+    let pooler = Setup::new().start();
+    pooler.write(
+        "formations.toml",
+        "[formations.main]\nmonitor = 'postgres://watcher:hunter2@monitor.internal'\n\
+         [formations.other]\nmonitor = 'postgres://watcher@elsewhere'\n[databases.app]\nformation = 'main'\n",
+    );
+    let printed = run(&pooler, &["monitor-sql", "formations.toml", "--formation", "main"]);
+    let sql = text(&printed.stdout);
+    assert!(printed.status.success() && printed.stderr.is_empty(), "{printed:?}");
+    assert!(sql.contains("grant select on pooler.nodes to \"watcher\";") && !sql.contains("hunter2"), "{sql}");
+    let all = text(&run(&pooler, &["monitor-sql", "formations.toml"]).stdout);
+    assert_eq!((sql.matches("create view").count(), all.matches("create view").count()), (1, 2));
+    for arguments in [&["monitor-sql"][..], &["monitor-sql", "formations.toml", "--formation", "mian"]] {
+        let refused = run(&pooler, arguments);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(refused.stdout.is_empty() && text(&refused.stderr).contains("formation"), "{refused:?}");
+    }
+    let settled = run(&pooler, &["check", "formations.toml"]);
+    assert!(text(&settled.stdout).contains("postgres://watcher:********@monitor.internal/"), "{settled:?}");
+}
+
+#[test]
 fn version_and_help_are_printed() {
     let pooler = Setup::new().start();
     let version = run(&pooler, &["--version"]);
