@@ -11,7 +11,7 @@ use crate::{
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A snapshot older than this is not the monitor's present word: it is silent.
+/// A word older than this is not a present one: a monitor with no later one is silent, a node with none proves nothing.
 pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(3);
 
 /// The longest that a planned failover may keep traffic waiting before it counts as an ordinary hold.
@@ -110,6 +110,12 @@ impl Follower {
         follower
     }
 
+    /// After a reload: what a hold that has begun was told stays.
+    pub fn reconfigure(&mut self, early_open: bool, wait_timeout: Option<Duration>) {
+        self.settings.early_open = early_open;
+        self.settings.wait_timeout = wait_timeout;
+    }
+
     /// Takes one event. Only what the answer says changes; an answer of [`Decision::Switch`] is given once.
     pub fn handle(&mut self, event: Event, now: Instant) -> Step {
         let may_start = event.may_start();
@@ -122,7 +128,7 @@ impl Follower {
         {
             self.stop(why, now);
         }
-        self.settle_early();
+        self.settle_early(now);
         let switched = may_start && !self.is_open() && self.try_to_open(now);
         if let Some(hold) = &mut self.hold {
             hold.expired |= now >= hold.deadline;

@@ -1,10 +1,11 @@
 //! What stops traffic, and what proves that it may start. Rule one: a node is written to when the monitor says so and the
 //! node says so, both after the last reason to doubt it.
 
+use crate::follower::SILENT_AFTER;
 use crate::member::Member;
 use crate::node::Node;
 use crate::state::Class;
-use crate::{Answer, Epoch, Follower, Identity, NodeId, NodeState, Route, Truth, Unfit, Why};
+use crate::{Answer, Epoch, Follower, Identity, NodeId, NodeState, Route, SystemId, Truth, Unfit, Why};
 use std::time::Instant;
 
 impl Follower {
@@ -50,12 +51,9 @@ impl Follower {
         }
         let identity = &route.epoch.identity;
         for other in self.members.iter().filter(|other| other.id != member.id) {
-            match other.seen.last_answer() {
-                Some(answer) if answer.system == identity.system => match answer.written_timeline() {
-                    Some(timeline) if timeline >= identity.timeline => return Some(Why::Stale(other.id, timeline)),
-                    _ => {}
-                },
-                _ => {}
+            let ours = other.seen.last_answer().filter(|answer| answer.system == identity.system);
+            if let Some(timeline) = ours.and_then(Answer::written_timeline).filter(|it| *it >= identity.timeline) {
+                return Some(Why::Stale(other.id, timeline));
             }
         }
         let is_isolated = |answer: &Answer| answer.sync_on && answer.walsenders == 0;
@@ -67,7 +65,7 @@ impl Follower {
     pub(crate) fn proof(&self, now: Instant) -> Result<Route, Option<Why>> {
         let route = match self.settings.truth {
             Truth::Monitor => self.monitors_choice(now)?,
-            Truth::Hosts(_) => self.hosts_choice()?,
+            Truth::Hosts(_) => self.hosts_choice(now)?,
         };
         let is_successor = self.route.as_ref().is_some_and(|last| last.epoch.number < route.epoch.number);
         match self.planned {
@@ -83,7 +81,7 @@ impl Follower {
         let mut assigned = self.members.iter().filter(|member| member.is_assigned());
         let chosen = match (assigned.next(), assigned.next()) {
             (Some(one), Some(other)) => return Err(Some(Why::Contradiction(one.id, other.id))),
-            (None, _) if is_fresh && !is_silent => return self.early_choice(),
+            (None, _) if is_fresh && !is_silent => return self.early_choice(now),
             (None, _) => return Err(is_fresh.then_some(Why::NoPrimary)),
             (Some(one), None) => one,
         };
@@ -91,14 +89,14 @@ impl Follower {
         if !stands {
             return Err(is_silent.then_some(Why::MonitorSilent));
         }
-        let route = self.nodes_word(chosen)?;
+        let route = self.nodes_word(chosen, now)?;
         let is_successor = self.route.as_ref().is_none_or(|last| last.epoch.number < route.epoch.number);
         if is_successor && !is_fresh {
             return Err(Some(Why::MonitorSilent));
         }
         if is_silent {
             self.others_objection(&route, chosen, now).map_or(Ok(()), |why| Err(Some(why)))?;
-            if !self.is_confirmed(chosen) {
+            if !self.is_confirmed(chosen, route.epoch.identity.system, now) {
                 return Err(Some(Why::MonitorSilent));
             }
         }
@@ -113,19 +111,28 @@ impl Follower {
     }
 
     /// While the monitor is silent, a node that may have been replaced behind our back has to be confirmed: by a standby
-    /// that follows it, by another node that was asked after the stop and is no successor, or by the monitor's last word
-    /// that nobody can succeed it.
-    fn is_confirmed(&self, member: &Member) -> bool {
+    /// that follows it, by the monitor's last word that nobody can succeed it, or by all other nodes, which were asked
+    /// after the stop and still are standbys. Some of them are not enough: they may follow a successor that we cannot see.
+    fn is_confirmed(&self, member: &Member, system: SystemId, now: Instant) -> bool {
         let follows = member.seen.last_answer().is_some_and(|answer| answer.walsenders > 0);
         let is_alone = |state: &NodeState| matches!(state, NodeState::Single | NodeState::WaitPrimary);
         let cannot_be_succeeded = member.row.as_ref().is_some_and(|row| is_alone(&row.reported) && is_alone(&row.goal));
+        let is_standby = |other: &Member| {
+            self.word_of(other, now).is_some_and(|answer| answer.in_recovery && answer.system == system)
+        };
         let mut others = self.members.iter().filter(|other| other.id != member.id);
-        follows || cannot_be_succeeded || others.any(|other| other.seen.fresh(self.stopped_at).is_some())
+        follows || cannot_be_succeeded || others.all(is_standby)
+    }
+
+    /// What the node says, asked after the stop and within the last seconds: since an older word much may have happened.
+    fn word_of<'a>(&self, member: &'a Member, now: Instant) -> Option<&'a Answer> {
+        let recently = now.checked_sub(SILENT_AFTER).map_or(self.stopped_at, |moment| moment.max(self.stopped_at));
+        member.seen.fresh(recently)
     }
 
     /// The node's half of the proof, and its succession.
-    fn nodes_word(&self, member: &Member) -> Result<Route, Option<Why>> {
-        let Some(answer) = member.seen.fresh(self.stopped_at) else {
+    fn nodes_word(&self, member: &Member, now: Instant) -> Result<Route, Option<Why>> {
+        let Some(answer) = self.word_of(member, now) else {
             let failure = member.seen.failure.filter(|_| member.seen.is_heard(self.stopped_at));
             return Err(failure.map(|failure| Why::Unreachable(member.id, failure)));
         };
@@ -148,7 +155,7 @@ impl Follower {
 
     /// In a planned failover: the old primary has stopped, and exactly one node on its way to be the primary is out of
     /// recovery on the next timeline, though not writable by default yet.
-    fn early_choice(&self) -> Result<Route, Option<Why>> {
+    fn early_choice(&self, now: Instant) -> Result<Route, Option<Why>> {
         let nobody = Err(Some(Why::NoPrimary));
         let (true, Some(_), Some(last)) = (self.settings.early_open, self.planned, &self.route) else { return nobody };
         let old = self.member(last.node).and_then(|member| member.row.as_ref());
@@ -157,7 +164,7 @@ impl Follower {
         }
         let identity = &last.epoch.identity;
         let mut promoted = self.members.iter().filter_map(|member| {
-            let answer = member.seen.fresh(self.stopped_at)?;
+            let answer = self.word_of(member, now)?;
             let is_next = answer.written_timeline() == Some(identity.timeline + 1) && answer.system == identity.system;
             let is_chosen = member.id != last.node && is_on_its_way(member.row.as_ref()?);
             (is_next && is_chosen).then_some((member, answer))
@@ -169,11 +176,13 @@ impl Follower {
     }
 
     /// An early route is settled when rule one holds for it.
-    pub(crate) fn settle_early(&mut self) {
+    pub(crate) fn settle_early(&mut self, now: Instant) {
         let (true, Some(route)) = (self.is_open(), &self.route) else { return };
         let is_settled = self.member(route.node).is_some_and(|member| {
             let is_fresh = self.told_at.is_some_and(|told_at| told_at > self.stopped_at);
-            is_fresh && member.is_assigned() && self.nodes_word(member).is_ok_and(|proved| proved.epoch == route.epoch)
+            is_fresh
+                && member.is_assigned()
+                && self.nodes_word(member, now).is_ok_and(|proved| proved.epoch == route.epoch)
         });
         if let Some(route) = self.route.as_mut().filter(|_| is_settled) {
             route.early = false;
@@ -181,10 +190,10 @@ impl Follower {
     }
 
     /// Without a monitor: the node that writes the greatest timeline of our system, once all hosts have been asked.
-    fn hosts_choice(&self) -> Result<Route, Option<Why>> {
+    fn hosts_choice(&self, now: Instant) -> Result<Route, Option<Why>> {
         let system = self.route.as_ref().map(|last| last.epoch.identity.system);
         let mut claims: Vec<(u32, &Member, &Answer)> =
-            self.members.iter().filter_map(claim_after(self.stopped_at)).collect();
+            self.members.iter().filter_map(|member| self.claim(member, now)).collect();
         if claims.iter().any(|(_, _, answer)| Some(answer.system) == system) {
             claims.retain(|(_, _, answer)| Some(answer.system) == system);
         }
@@ -197,19 +206,17 @@ impl Follower {
         {
             return Err(Some(Why::Contradiction(chosen.id, other.id)));
         }
-        let route = self.nodes_word(chosen)?;
-        self.others_objection(&route, chosen, self.stopped_at).map_or(Ok(()), |why| Err(Some(why)))?;
+        let route = self.nodes_word(chosen, now)?;
+        self.others_objection(&route, chosen, now).map_or(Ok(()), |why| Err(Some(why)))?;
         let is_same = self.route.as_ref().is_some_and(|last| last.epoch == route.epoch);
         match self.members.iter().find(|member| !member.seen.is_heard(self.stopped_at)) {
             Some(unheard) if !is_same => Err(Some(Why::Unheard(unheard.id))),
             _ => Ok(route),
         }
     }
-}
 
-fn claim_after<'a>(moment: Instant) -> impl Fn(&'a Member) -> Option<(u32, &'a Member, &'a Answer)> {
-    move |member| {
-        let answer = member.seen.fresh(moment).filter(|answer| answer.claims_writes())?;
+    fn claim<'a>(&self, member: &'a Member, now: Instant) -> Option<(u32, &'a Member, &'a Answer)> {
+        let answer = self.word_of(member, now).filter(|answer| answer.claims_writes())?;
         Some((answer.written_timeline()?, member, answer))
     }
 }

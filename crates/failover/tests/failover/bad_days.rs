@@ -180,6 +180,16 @@ fn while_the_monitor_is_down_a_primary_that_nobody_confirms_is_not_used_again() 
 }
 
 #[test]
+fn a_standby_that_may_follow_an_unseen_successor_confirms_nothing() {
+    let mut s = Scene::of(3);
+    s.answers(1, Answer { sync_on: false, walsenders: 0, ..primary(5) }).fails(2, Failure::Timeout);
+    without_monitor(&mut s).signal(Signal::Eof).probe_all();
+    waits!(s, Why::MonitorSilent);
+    s.answers(2, standby()).probe_all();
+    assert!(s.serves(1));
+}
+
+#[test]
 fn a_lone_primary_cannot_have_been_replaced_while_the_monitor_is_down() {
     let mut s = Scene::of(2);
     s.state(1, "wait_primary").state(2, "catchingup").fails(2, Failure::Refused);

@@ -107,6 +107,15 @@ fn only_answers_asked_after_the_stop_open() {
 }
 
 #[test]
+fn an_answer_of_long_ago_does_not_open() {
+    let mut s = Scene::of(2);
+    s.signal(Signal::Eof).probe(1).tick(3_000 * MS).snapshot();
+    assert!(!s.serves(1));
+    s.probe(1);
+    assert!(s.serves(1));
+}
+
+#[test]
 fn only_a_snapshot_asked_after_the_stop_opens() {
     let mut s = Scene::of(2);
     let asked_at = s.now;

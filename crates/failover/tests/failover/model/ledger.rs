@@ -166,6 +166,7 @@ impl Ledger {
         let probed = &self.probes[&route.node];
         let answer = probed.outcome.as_ref().expect("nothing starts on a node that does not answer");
         assert!(probed.asked_at > self.stopped_at, "started on a node's old word");
+        assert!(now - probed.asked_at < SILENT_AFTER, "started on a node's word of long ago");
         assert!(!answer.in_recovery);
         assert_eq!(
             (answer.system, answer.timeline),
@@ -201,11 +202,14 @@ impl Ledger {
         }
         let row = self.assigned()[0];
         let is_lone = |state: &NodeState| matches!(state.name(), "single" | "wait_primary");
-        let is_answered = |probed: &Probed| probed.asked_at > self.stopped_at && probed.outcome.is_ok();
-        let others = self.probes.values().filter(|probed| probed.node != route.node);
-        let is_confirmed = answer.walsenders > 0
-            || (is_lone(&row.reported) && is_lone(&row.goal))
-            || others.filter(|probed| is_answered(probed)).count() > 0;
+        let is_standby = |node: &Node| {
+            let answer = self.probes.get(&node.id).filter(|probed| probed.asked_at > self.stopped_at);
+            let answer = answer.and_then(|probed| probed.outcome.as_ref().ok());
+            answer.is_some_and(|answer| answer.in_recovery && answer.system == route.epoch.identity.system)
+        };
+        let mut others = self.snapshot.as_ref().unwrap().nodes.iter().filter(|node| node.id != route.node);
+        let is_confirmed =
+            answer.walsenders > 0 || (is_lone(&row.reported) && is_lone(&row.goal)) || others.all(is_standby);
         assert!(is_confirmed, "nobody confirms the monitor's last word");
     }
 

@@ -220,6 +220,8 @@ impl World {
         (0..NODES).for_each(|index| self.follow(index));
         self.tell(Event::PlannedEnded);
         self.deliver_everything();
+        // Whatever was heard before is too old to start anything.
+        self.pass(4000 * MS);
         let last = self.ledger.identity.clone();
         self.serve_within(10);
         if let Some(refused) = self.follower.refused().cloned() {
