@@ -3,17 +3,22 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::Config;
 
 use crate::control;
 use crate::encryption::Encryption;
 use crate::error::ServerReport;
+use crate::follow;
 use crate::front::door::Door;
 use crate::pools::SharedPool;
 use crate::server::opening;
 use crate::services::Services;
 use crate::worker::Workers;
+
+/// How long formations may take to show a primary.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How one database fared.
 #[derive(Debug)]
@@ -72,6 +77,8 @@ pub fn reach(config: Config, tls: Encryption) -> io::Result<Vec<Report>> {
     let databases: Vec<_> = config.databases.values().filter(|database| database.name != "*").cloned().collect();
     let services = Services::new(config, tls, house.handle().clone(), Workers::start(1)?, Door::new(1).0);
     house.block_on(async {
+        follow::obey(&services, &services.config.load());
+        follow::settle(&services, PATIENCE).await;
         let mut reports = Vec::new();
         for database in databases {
             let user =
@@ -84,7 +91,19 @@ pub fn reach(config: Config, tls: Encryption) -> io::Result<Vec<Report>> {
 }
 
 async fn try_pool(services: &Services, pool: &SharedPool) -> Report {
-    let failure = opening::attempt(services, pool).await.err();
+    let failure = match no_primary(services, pool) {
+        Some(message) => Some(ServerReport { sqlstate: "57P03".to_owned(), message }),
+        None => opening::attempt(services, pool).await.err(),
+    };
     let endpoints: Vec<_> = pool.target.load().endpoints.iter().map(ToString::to_string).collect();
     Report { database: pool.database.clone(), user: pool.user.clone(), endpoints: endpoints.join(", "), failure }
+}
+
+/// Why a database that follows a primary has none.
+fn no_primary(services: &Services, pool: &SharedPool) -> Option<String> {
+    let target = pool.target.load();
+    let followed = target.followed.as_ref().filter(|followed| followed.route.is_none())?;
+    let why = services.follow.of(&followed.formation).and_then(|watched| watched.report().why);
+    let why = why.map_or_else(|| "is not followed".to_owned(), |why| why.to_string());
+    Some(format!("formation {}: {why}", followed.formation))
 }

@@ -1,9 +1,10 @@
 //! The TLS that is in force: made from the settings at start and at RELOAD, and made again when its files change.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use config::Global;
+use config::Config;
 use tracing::{error, info, warn};
 
 use crate::services::{Services, lock};
@@ -21,6 +22,8 @@ pub struct Encryption {
     pub clients: Option<Arc<ClientTls>>,
     /// Towards servers; none for `server_tls_sslmode = disable`.
     pub servers: Option<Arc<ServerTls>>,
+    /// Towards the monitor of each formation that asks for it.
+    pub monitors: BTreeMap<String, Arc<ServerTls>>,
 }
 
 impl Encryption {
@@ -28,8 +31,15 @@ impl Encryption {
     ///
     /// # Errors
     /// The setting and the file that cannot be used, and why.
-    pub fn load(global: &Global) -> Result<Self, TlsError> {
-        let loaded = Self { clients: ClientTls::load(global)?, servers: ServerTls::load(global)? };
+    pub fn load(config: &Config) -> Result<Self, TlsError> {
+        let global = &config.global;
+        let mut monitors = BTreeMap::new();
+        for (name, formation) in &config.formations {
+            let tls =
+                ServerTls::load(&formation.monitor.server_settings(global)).map_err(|error| of_monitor(name, error))?;
+            monitors.extend(tls.map(|tls| (name.clone(), tls)));
+        }
+        let loaded = Self { clients: ClientTls::load(global)?, servers: ServerTls::load(global)?, monitors };
         for warning in loaded.warnings() {
             warn!("{warning}");
         }
@@ -38,20 +48,35 @@ impl Encryption {
 
     fn warnings(&self) -> impl Iterator<Item = &String> {
         let clients = self.clients.iter().flat_map(|tls| &tls.warnings);
-        clients.chain(self.servers.iter().flat_map(|tls| &tls.warnings))
+        clients.chain(self.all_servers().flat_map(|tls| &tls.warnings))
+    }
+
+    fn all_servers(&self) -> impl Iterator<Item = &Arc<ServerTls>> {
+        self.servers.iter().chain(self.monitors.values())
     }
 
     /// Whether any of its files is another one now.
     pub fn has_changed(&self) -> bool {
         self.clients.as_ref().is_some_and(|tls| tls.files.changed())
-            || self.servers.as_ref().is_some_and(|tls| tls.files.changed())
+            || self.all_servers().any(|tls| tls.files.changed())
     }
 
     /// When its certificates expire.
     pub fn expiries(&self) -> impl Iterator<Item = &Expiry> {
         let clients = self.clients.iter().map(|tls| &tls.expiry);
-        clients.chain(self.servers.iter().filter_map(|tls| tls.expiry.as_ref()))
+        clients.chain(self.all_servers().filter_map(|tls| tls.expiry.as_ref()))
     }
+}
+
+/// A monitor's settings have other names than those of other servers.
+fn of_monitor(formation: &str, error: TlsError) -> TlsError {
+    let setting = match error.setting {
+        "server_tls_ca_file" => "sslrootcert",
+        "server_tls_cert_file" => "sslcert",
+        "server_tls_key_file" => "sslkey",
+        other => other,
+    };
+    TlsError { setting, reason: format!("{} (monitor of formation {formation})", error.reason), ..error }
 }
 
 /// Watches the files of the TLS in force (setting `tls_file_check_period`), and warns of certificates that expire.
@@ -83,7 +108,7 @@ pub async fn watch(services: Arc<Services>) {
 
 fn renew(services: &Services) -> Result<(), TlsError> {
     let _alone = lock(&services.state.configuring);
-    let next = Encryption::load(&services.config.load().global)?;
+    let next = Encryption::load(&services.config.load())?;
     services.tls.store(Arc::new(next));
     info!("TLS files have changed and were read again");
     Ok(())

@@ -105,6 +105,12 @@ pub enum ClientError {
     ClientIdleTimeout,
     #[error("canceling statement due to user request")]
     Canceled,
+    #[error("no node is writable, and failover_wait_timeout is over")]
+    NoWritableNode,
+    #[error("no node is writable, and failover_wait_timeout is over")]
+    LoginNoWritableNode,
+    #[error("the primary has moved, and the transaction on the former one is lost")]
+    PrimaryMoved,
     #[error("{0}")]
     Frame(#[from] FrameError),
     #[error("{0}")]
@@ -145,6 +151,7 @@ impl ClientError {
             E::LoginPacketTooLarge(_) | E::PacketTooLarge(_) | E::TooManyStatements => state::PROGRAM_LIMIT_EXCEEDED,
             E::LoginTimeout | E::QueryTimeout | E::QueryTimeoutWaiting | E::Canceled => state::QUERY_CANCELED,
             E::LoginTimeoutServerDown | E::ServerLoginFailing(_) => state::CANNOT_CONNECT_NOW,
+            E::NoWritableNode | E::LoginNoWritableNode => state::CANNOT_CONNECT_NOW,
             E::WrongPassword | E::SaslFailed | E::EmptyPassword => state::INVALID_PASSWORD,
             E::TlsRequired | E::NoAuthMethod | E::LoginRejected | E::CertificateFailed | E::PeerFailed => {
                 state::INVALID_AUTHORIZATION_SPECIFICATION
@@ -160,11 +167,16 @@ impl ClientError {
             E::IdleTransactionTimeout => state::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
             E::TransactionTimeout => state::TRANSACTION_TIMEOUT,
             E::ClientIdleTimeout => state::IDLE_SESSION_TIMEOUT,
-            E::ServerCrashed | E::ClientLeft => state::CONNECTION_FAILURE,
+            E::ServerCrashed | E::ClientLeft | E::PrimaryMoved => state::CONNECTION_FAILURE,
             E::Server(_) | E::InvalidServerParameter(_) => state::INTERNAL_ERROR,
         };
-        let severity = if matches!(self, E::Canceled) { Severity::Error } else { Severity::Fatal };
+        let severity = if self.spares_session() { Severity::Error } else { Severity::Fatal };
         (severity, sqlstate)
+    }
+
+    /// Whether it ends only what was asked, and the client may ask again.
+    pub fn spares_session(&self) -> bool {
+        matches!(self, Self::Canceled | Self::NoWritableNode)
     }
 
     /// Why a client has not proved who it is, in a word for the metrics page; none if it is about something else.

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use protocol::exchange::Reply;
 use protocol::{Exchange, Header};
+use thiserror::Error;
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::error::ServerReport;
+use crate::follow;
 use crate::pools::{Lease, SharedPool};
 use crate::server::connection::{Server, server_report};
 use crate::services::Services;
@@ -56,24 +59,35 @@ fn listen(services: &Services, pool: &Arc<SharedPool>, mut lease: Lease) {
             again.into_iter().for_each(|id| pool.note_noise(id));
         }
         Err(why) => {
+            if let Noise::Ended(last_words) = &why {
+                follow::lost(services, &lease.server().info, last_words.as_ref());
+            }
             info!(server = lease.server().info.id, "idle server is closed: {why}");
             lease.close("server conn crashed?");
         }
     }
 }
 
-fn noise(services: &Services, server: &mut Server) -> Result<(), String> {
+/// Why an idle server is closed.
+#[derive(Debug, Error)]
+enum Noise {
+    #[error("{}", .0.as_ref().map_or("it closed the connection", |report| &report.message))]
+    Ended(Option<ServerReport>),
+    #[error("it sent {0} unasked")]
+    Unasked(&'static str),
+}
+
+fn noise(services: &Services, server: &mut Server) -> Result<(), Noise> {
     let mut received = Vec::with_capacity(512);
     let mut exchange = Exchange::default();
     let mut cx = Context::from_waker(Waker::noop());
     loop {
         match server.socket.poll_recv(&mut cx, &mut received) {
             Poll::Pending if received.is_empty() => return Ok(()),
-            Poll::Pending => return Err("it sent part of a message unasked".to_owned()),
-            Poll::Ready(Ok(0)) => return Err("it closed the connection".to_owned()),
-            Poll::Ready(Ok(_)) if received.len() > MAX_NOISE => return Err("it sends too much unasked".to_owned()),
+            Poll::Pending => return Err(Noise::Unasked("part of a message")),
+            Poll::Ready(Ok(0) | Err(_)) => return Err(Noise::Ended(None)),
+            Poll::Ready(Ok(_)) if received.len() > MAX_NOISE => return Err(Noise::Unasked("too much")),
             Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(error)) => return Err(error.to_string()),
         }
         let mut used = 0;
         while let Ok(Some(header)) = Header::peek(&received[used..]) {
@@ -81,11 +95,11 @@ fn noise(services: &Services, server: &mut Server) -> Result<(), String> {
             match exchange.reply(header, body) {
                 Ok(Reply::Parameter) => server.note_parameter(services, body),
                 Ok(Reply::Forward) if header.tag == b'N' => {}
-                Ok(Reply::Fatal | Reply::Error) => return Err(server_report(body).message),
-                Ok(Reply::Notification) => return Err("it listens to a channel".to_owned()),
+                Ok(Reply::Fatal | Reply::Error) => return Err(Noise::Ended(Some(server_report(body)))),
+                Ok(Reply::Notification) => return Err(Noise::Unasked("a notification")),
                 Ok(Reply::Forward | Reply::Ready(_) | Reply::NeedBody(_) | Reply::Drop | Reply::Deallocated)
                 | Err(_) => {
-                    return Err("it sent what nobody asked for".to_owned());
+                    return Err(Noise::Unasked("an answer"));
                 }
             }
             used += header.total_len();

@@ -13,6 +13,7 @@ pub mod encryption;
 pub mod error;
 pub mod errors_seen;
 pub mod flow;
+pub mod follow;
 pub mod front;
 pub mod greeting;
 pub mod housekeeping;

@@ -64,8 +64,10 @@ pub async fn join(
         return Ok(Some(lease));
     }
     // Boxed: rare and large, it must not make every idle client larger.
+    let info = lease.server().info.clone();
     let mut work = Box::pin(prepare(wishes, lease, params, is_due));
     poll_fn(|cx| match interrupted(cx) {
+        _ if info.is_cut() => Poll::Ready(Ok(None)),
         Poll::Ready(error) => Poll::Ready(Err(error)),
         Poll::Pending => work.as_mut().poll(cx),
     })

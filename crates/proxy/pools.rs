@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -64,6 +64,8 @@ pub struct SharedPool {
     review_at: AtomicU64,
     /// Servers opened until then are to be replaced; 0 before any RECONNECT.
     outdated: AtomicU64,
+    /// No node is writable, and those who wait have waited too long.
+    hopeless: AtomicBool,
     bell: Notify,
     services: Weak<Services>,
 }
@@ -158,6 +160,7 @@ impl SharedPool {
             rules: Mutex::default(),
             review_at: AtomicU64::new(u64::MAX),
             outdated: AtomicU64::new(0),
+            hopeless: AtomicBool::new(false),
             bell: Notify::new(),
             services: Arc::downgrade(services),
         }
@@ -395,6 +398,9 @@ impl SharedPool {
             if let Some(greeting) = self.known_greeting() {
                 return Ok(greeting);
             }
+            if self.is_hopeless() {
+                return Err(ClientError::LoginNoWritableNode);
+            }
             // One who waits makes the pool open a server; the server itself goes back at once.
             let mut queued = Queued { pool: self, ticket: None };
             let first = poll_fn(|cx| match queued.try_once(self.greeter(), cx) {
@@ -421,6 +427,19 @@ impl SharedPool {
     pub(crate) fn set_greeting(&self, greeting: Greeting) {
         *lock(&self.greeting) = Some(Arc::new(greeting));
         self.greeted.notify_waiters();
+    }
+
+    /// Says whether whoever waits for a server, or comes for one, is told that no node is writable.
+    pub(crate) fn set_hopeless(&self, hopeless: bool) {
+        self.hopeless.store(hopeless, Ordering::Release);
+        if hopeless {
+            self.greeted.notify_waiters();
+        }
+    }
+
+    /// Whether no node is writable, and waiting has taken too long.
+    pub fn is_hopeless(&self) -> bool {
+        self.hopeless.load(Ordering::Acquire)
     }
 
     /// Forgets the greeting: the next login asks a server again (RECONNECT).

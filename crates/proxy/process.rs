@@ -18,7 +18,7 @@ use crate::front::listen::Listeners;
 use crate::services::Services;
 use crate::state::Shutdown;
 use crate::worker::Workers;
-use crate::{control, encryption, housekeeping, metrics, warm};
+use crate::{control, encryption, follow, housekeeping, metrics, warm};
 
 /// How often the end of a shutdown is looked for, besides when something changes.
 const LOOK: Duration = Duration::from_millis(333);
@@ -47,7 +47,10 @@ impl Process {
         let house = house.map_err(|error| format!("no event queue: {error}"))?;
         // Before any socket: whoever can connect may also send a signal.
         let signals = house.block_on(async { Signals::new() }).map_err(|error| format!("no signals: {error}"))?;
-        let tls = Encryption::load(&config.global).map_err(|error| error.to_string())?;
+        if let Some(wish) = follow::unavailable(&config).first() {
+            return Err(wish.clone());
+        }
+        let tls = Encryption::load(&config).map_err(|error| error.to_string())?;
         let listeners = Listeners::open(&config.global).map_err(|error| error.to_string())?;
         let global = &config.global;
         let metrics = if global.metrics_listen_addr.is_empty() {
@@ -73,6 +76,7 @@ impl Process {
         let Self { house, signals, .. } = self;
         let services = Services::new(self.config, self.tls, house.handle().clone(), workers, door);
         let _ = services.reloaded.set(reloaded);
+        follow::obey(&services, &services.config.load());
         let Listeners { tcp, unix } = self.listeners;
         // The Unix socket itself stays here, so that it is removed before the process ends.
         let unix_listener = unix.as_ref().map(|socket| Ok::<_, io::Error>((socket.listener.try_clone()?, socket.port)));

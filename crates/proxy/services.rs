@@ -15,6 +15,7 @@ use crate::clock::Micros;
 use crate::dns::Dns;
 use crate::encryption::Encryption;
 use crate::errors_seen::ErrorCounts;
+use crate::follow::Follow;
 use crate::front::auth::Authenticator;
 use crate::front::door::Door;
 use crate::front::throttle::Throttle;
@@ -38,6 +39,8 @@ pub struct Services {
     pub servers: Servers,
     /// All pools.
     pub pools: PoolTable,
+    /// Formations whose primaries are followed.
+    pub follow: Follow,
     /// Limits across pools.
     pub budget: Mutex<Budget>,
     /// The TLS in force.
@@ -76,6 +79,7 @@ impl Services {
             clients: Clients::default(),
             servers: Servers::default(),
             pools: PoolTable::default(),
+            follow: Follow::default(),
             budget: Mutex::default(),
             tls: ArcSwap::from_pointee(tls),
             dns: Dns::default(),

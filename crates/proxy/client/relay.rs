@@ -16,8 +16,9 @@ use super::rules::Rules;
 use crate::clock::Micros;
 use crate::error::ClientError;
 use crate::flow::Desk;
+use crate::follow;
 use crate::pools::SharedPool;
-use crate::server::connection::{Server, changed_params};
+use crate::server::connection::{Server, changed_params, server_report};
 use crate::services::Services;
 use crate::socket::Socket;
 
@@ -117,6 +118,9 @@ impl Relay<'_> {
             return Err(End::Refused(cut.error()));
         }
         if self.handle.take_late() {
+            if self.server.info.is_cut() {
+                return Err(End::Refused(ClientError::PrimaryMoved));
+            }
             let now = Micros::now();
             if self.handle.is_late(now) {
                 return Err(End::Refused(self.rules.verdict(self.handle.doing(), now, self.xact())));
@@ -233,7 +237,10 @@ impl Relay<'_> {
                 return Err(End::ServerEnded);
             }
             match self.desk.down.poll_recv(cx, &mut self.server.socket) {
-                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(End::Refused(ClientError::ServerCrashed)),
+                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
+                    follow::lost(self.services, &self.server.info, None);
+                    return Err(End::Refused(ClientError::ServerCrashed));
+                }
                 Poll::Ready(Ok(received)) => {
                     // Counted on arrival: what is left for the client is sent when the server has gone back.
                     self.desk.usage.totals.bytes_sent += received as u64;
@@ -256,7 +263,8 @@ impl Relay<'_> {
             let is_done = self.desk.exchange.is_quiet() && self.desk.exchange.status() == TxStatus::Idle;
             let reply = self.desk.exchange.reply(header, body).map_err(|error| End::Refused(error.into()))?;
             match reply {
-                Reply::Forward | Reply::Error => {}
+                Reply::Forward => {}
+                Reply::Error => follow::error(self.services, &self.server.info, body),
                 Reply::NeedBody(needed) => {
                     if needed > MAX_WHOLE_MESSAGE {
                         return Err(End::Refused(ClientError::PacketTooLarge(needed)));
@@ -283,10 +291,12 @@ impl Relay<'_> {
                 Reply::Notification => {}
                 Reply::Fatal if is_done && self.rules.mode != PoolMode::Session => {
                     // It ends behind the client's last answer: that is no concern of the client's.
+                    follow::lost(self.services, &self.server.info, Some(&server_report(body)));
                     self.desk.down.skip(header.total_len());
                     return Err(End::Spent);
                 }
                 Reply::Fatal => {
+                    follow::lost(self.services, &self.server.info, Some(&server_report(body)));
                     self.desk.down.clear(header.total_len());
                     return Ok(!self.desk.down.is_inside_message());
                 }

@@ -136,6 +136,9 @@ impl Client {
             if let Poll::Ready(error) = self.interrupted(None) {
                 return Poll::Ready(Err(error.into()));
             }
+            if held.as_mut().is_some_and(|lease| lease.server().info.is_cut()) {
+                return Poll::Ready(Err(ClientError::PrimaryMoved.into()));
+            }
             if let Some(lease) = &mut held
                 && lease.server().socket.poll_readable(cx).is_ready()
             {
@@ -207,8 +210,8 @@ impl Client {
             Some(lease) => lease,
             None => match self.get_server(desk).await {
                 Ok(lease) => lease,
-                Err(ClientError::Canceled) => {
-                    Box::pin(self.refuse_batch(desk, ClientError::Canceled)).await?;
+                Err(error) if error.spares_session() => {
+                    Box::pin(self.refuse_batch(desk, error)).await?;
                     return Ok(None);
                 }
                 Err(error) => return Err(error.into()),
@@ -227,7 +230,8 @@ impl Client {
                 Box::pin(tokio::time::sleep(RETRY * attempt.min(10))).await;
             }
             let (handle, rules) = (&self.presence.handle, &*self.rules);
-            let mut wait = Wait { socket: &mut self.socket, handle, rules, began, socket_is_quiet: true };
+            let (socket, pool) = (&mut self.socket, &*self.pool);
+            let mut wait = Wait { socket, handle, rules, pool, began, socket_is_quiet: true };
             let lease = self.pool.check_out(handle, self.worker, &mut desk.usage, |cx| wait.interrupted(cx)).await?;
             // A server that turns out to be dead is nobody's fault: another one is tried, within the same time limit.
             let mut params = self.params.clone();
@@ -285,8 +289,12 @@ impl Client {
                 Err(Farewell::Left("client close request"))
             }
             End::Refused(error) => {
+                let is_cut = lease.server().info.is_cut();
                 let (left, inside) = (desk.down.take_cleared(), desk.down.is_inside_message());
-                self.abandon(desk, lease);
+                match is_cut {
+                    true => lease.close("the primary has moved"),
+                    false => self.abandon(desk, lease),
+                }
                 // Who does not read has had its chance; and in the middle of a message an error would be taken for its rest.
                 let sent = Box::pin(tokio::time::timeout(LAST_WORDS, self.socket.send_all(&left))).await;
                 let cut_off = inside || !matches!(sent, Ok(Ok(())));
@@ -394,6 +402,7 @@ struct Wait<'a> {
     socket: &'a mut Socket,
     handle: &'a ClientHandle,
     rules: &'a Rules,
+    pool: &'a SharedPool,
     began: Micros,
     socket_is_quiet: bool,
 }
@@ -402,6 +411,9 @@ impl Wait<'_> {
     fn interrupted(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
         if self.handle.take_canceled() {
             return Poll::Ready(ClientError::Canceled);
+        }
+        if self.pool.is_hopeless() {
+            return Poll::Ready(ClientError::NoWritableNode);
         }
         if let Some(cut) = self.handle.is_cut() {
             return Poll::Ready(cut.error());

@@ -6,6 +6,7 @@ use config::{Config, Database, PoolSettings, Secret};
 use pool::Scope;
 
 use super::{pausing, shutdown};
+use crate::follow;
 use crate::pools::SharedPool;
 use crate::server::target::{Credentials, Target};
 use crate::services::{Services, lock};
@@ -23,14 +24,14 @@ pub fn pool_for(services: &Arc<Services>, database: &Database, login_user: &str)
     let _whole = lock(&services.state.acting);
     let config = services.config.load_full();
     set_limits(services, &name, &user, &config.pool_settings(database, &user));
-    let pool = services.pools.get_or_make(services, &name, &user, || parts(&config, database, &user));
+    let pool = services.pools.get_or_make(services, &name, &user, || parts(services, &config, database, &user));
     hold_as_others(services, &pool);
     pool
 }
 
 /// What a new pool of this database and (pool) user is made from.
 pub fn new_pool_parts(services: &Services, database: &Database, user: &str) -> (Target, pool::Settings, Credentials) {
-    parts(&services.config.load(), database, user)
+    parts(services, &services.config.load(), database, user)
 }
 
 /// Closes the gate of a pool for the reasons that are in force.
@@ -58,14 +59,21 @@ fn hold_as_others(services: &Services, pool: &Arc<SharedPool>) {
     if let Some(pause) = services.state.paused(Some(&pool.database)) {
         pausing::hold(pool, true, pause.until);
     }
+    follow::stand_as_others(services, pool);
     if services.state.shutdown() == Shutdown::WaitForServers {
         shutdown::drain(pool);
     }
 }
 
-fn parts(config: &Config, database: &Database, user: &str) -> (Target, pool::Settings, Credentials) {
+fn parts(
+    services: &Services,
+    config: &Config,
+    database: &Database,
+    user: &str,
+) -> (Target, pool::Settings, Credentials) {
     let credentials = Credentials { secret: secret(config, database, user), ..Credentials::default() };
-    (Target::new(config, database, user), pool_settings(config, database, user), credentials)
+    let target = Target::new(config, database, user, services.follow.followed(database));
+    (target, pool_settings(config, database, user), credentials)
 }
 
 /// What proves the user's identity to servers. The database's password is its forced user's, where it has one.

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::{ControlError, clients, pool_maker};
 use crate::client::handle::Cut;
 use crate::encryption::Encryption;
+use crate::follow;
 use crate::pools::SharedPool;
 use crate::server::target::{Credentials, Target};
 use crate::services::{Services, lock};
@@ -32,9 +33,13 @@ pub fn reload(services: &Arc<Services>) -> Result<Report, Problems> {
     let _alone = lock(&services.state.configuring);
     let Loaded { config: mut next, warnings } = Config::load(&path(&services.config.load())?)?;
     let running = services.config.load_full();
+    let wishes = follow::unavailable(&next);
+    if !wishes.is_empty() {
+        return Err(Problems(wishes.into_iter().flat_map(|wish| problem(&running, wish).0).collect()));
+    }
     let changes = running.diff(&next);
     keep_until_restart(&mut next.global, &running.global);
-    let tls = Encryption::load(&next.global).map_err(|error| problem(&running, error.to_string()))?;
+    let tls = Encryption::load(&next).map_err(|error| problem(&running, error.to_string()))?;
     apply(services, next, Some(tls));
     for warning in &warnings {
         warn!("{warning}");
@@ -54,8 +59,11 @@ pub fn set(services: &Arc<Services>, key: &str, value: &str) -> Result<(), Contr
     let _alone = lock(&services.state.configuring);
     let running = services.config.load_full();
     let next = running.set(key, value).map_err(ControlError::SetFailed)?;
+    if let Some(wish) = follow::unavailable(&next).pop() {
+        return Err(ControlError::SetFailed(wish));
+    }
     let tls = if key.contains("_tls") {
-        Some(Encryption::load(&next.global).map_err(|error| ControlError::SetFailed(error.to_string()))?)
+        Some(Encryption::load(&next).map_err(|error| ControlError::SetFailed(error.to_string()))?)
     } else {
         None
     };
@@ -92,6 +100,7 @@ fn apply(services: &Arc<Services>, next: Config, tls: Option<Encryption>) {
     if let Some(reloaded) = services.reloaded.get() {
         reloaded(&next);
     }
+    follow::obey(services, &next);
     let gone = |name: &str| next.find_database(name).is_none();
     for pool in services.pools.all() {
         match next.find_database(&pool.database) {
@@ -135,13 +144,14 @@ fn update(services: &Services, pool: &Arc<SharedPool>, next: &Config, database: 
     pool_maker::set_limits(services, &pool.database, &pool.user, &next.pool_settings(database, &pool.user));
     let settings = pool_maker::pool_settings(next, database, &pool.user);
     let secret = pool_maker::secret(next, database, &pool.user);
-    pool.target.store(Arc::new(Target::new(next, database, &pool.user)));
+    pool.target.store(Arc::new(Target::new(next, database, &pool.user, services.follow.followed(database))));
     let mut credentials = lock(&pool.credentials);
     if credentials.secret != secret {
         // What was derived from the old secret, or proved against it, opens nothing.
         *credentials = Credentials { secret, ..Credentials::default() };
     }
     drop(credentials);
+    follow::stand_as_others(services, pool);
     pool.with_core(|core, now, out| core.reconfigure(settings, now, out));
     if dirty {
         pool.reconnect();

@@ -10,6 +10,7 @@ use crate::clock::Micros;
 
 use super::dial::Reached;
 use super::secure::Secured;
+use super::target::Followed;
 
 /// The visible side of one server connection.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct ServerInfo {
     pub local: Address,
     /// The TLS to it.
     pub tls: Option<Secured>,
+    /// The primary it was opened to; none if it does not follow one.
+    pub followed: Option<Followed>,
     /// When it was logged in.
     pub connected_at: Micros,
     state: AtomicU8,
@@ -42,6 +45,8 @@ pub struct ServerInfo {
     doomed: AtomicBool,
     /// A COMMIT is under way.
     committing: AtomicBool,
+    /// It leads to a former primary: whoever has it must let go of it.
+    cut: AtomicBool,
     canceled: Notify,
 }
 
@@ -88,14 +93,32 @@ impl ServerInfo {
             remote: ends.remote,
             local: ends.local,
             tls: ends.tls,
+            followed: None,
             connected_at: now,
             state: AtomicU8::new(ServerState::Idle as u8),
             requested_at: AtomicU64::new(now.0),
             lease: AtomicU64::new(0),
             doomed: AtomicBool::new(false),
             committing: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             canceled: Notify::new(),
         }
+    }
+
+    /// The same, opened to this primary.
+    pub fn following(mut self, followed: Option<Followed>) -> Self {
+        self.followed = followed;
+        self
+    }
+
+    /// Says that it leads to a former primary.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    /// Whether its borrower must let go of it.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// Notes who borrows it.

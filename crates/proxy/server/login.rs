@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::connection::{server_report, split_parameter};
 use super::secure::Secured;
-use super::target::{Credentials, Target};
+use super::target::Credentials;
 use crate::error::ServerReport;
 use crate::random;
 use crate::wire::{Wire, WireError};
@@ -64,6 +64,12 @@ pub enum LoginError {
     /// It does not speak the protocol.
     #[error("server broke the protocol during login (message type {0})")]
     Violation(u8),
+    /// It is not the primary that was proved.
+    #[error("not the primary: {0}")]
+    Unfit(failover::Unfit),
+    /// Transactions do not go there any more.
+    #[error("given up: no primary is known, or another one")]
+    GivenUp,
 }
 
 /// What ties the login to its TLS connection (SCRAM-SHA-256-PLUS; setting `server_channel_binding`).
@@ -84,19 +90,19 @@ impl Binding {
     }
 }
 
-/// Logs in.
+/// Logs in. `startup` is all that StartupMessage says.
 ///
 /// # Errors
 /// See [`LoginError`].
 pub async fn log_in(
     wire: &mut Wire,
-    target: &Target,
+    startup: &[(Vec<u8>, Vec<u8>)],
     user: &str,
     credentials: &Credentials,
     binding: Binding,
 ) -> Result<LoggedIn, LoginError> {
     let mut hello = Vec::with_capacity(128);
-    messages::startup(&mut hello, target.startup.iter().map(|(name, value)| (&name[..], &value[..])));
+    messages::startup(&mut hello, startup.iter().map(|(name, value)| (&name[..], &value[..])));
     wire.send(&hello).await?;
     let mut found = LoggedIn::default();
     let mut is_authenticated = false;

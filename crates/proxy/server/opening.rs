@@ -15,6 +15,7 @@ use super::secure::secure;
 use super::target::Target;
 use crate::address::Endpoint;
 use crate::error::ServerReport;
+use crate::follow;
 use crate::greeting::Greeting;
 use crate::pools::SharedPool;
 use crate::services::{Services, lock};
@@ -29,7 +30,11 @@ pub async fn open(services: Arc<Services>, pool: Arc<SharedPool>, ticket: OpenTi
         return pool.with_core(|core, now, out| core.open_denied(ticket, now, out));
     };
     let target = pool.target.load_full();
-    match connect(&services, &pool, &target).await {
+    let connected = tokio::select! {
+        connected = connect(&services, &pool, &target) => connected,
+        () = follow::given_up(&services, &target) => Err(LoginError::GivenUp),
+    };
+    match connected {
         Ok((dialed, found)) => {
             pool.set_failure(None);
             let server = prepare(&services, &pool, &target, ticket.id(), (dialed, found), permit).await;
@@ -40,9 +45,14 @@ pub async fn open(services: Arc<Services>, pool: Arc<SharedPool>, ticket: OpenTi
             target.first_failed();
             lock(&services.budget).give_back(permit);
             super::closing::review_siblings(&services, &pool);
-            warn!(database = %pool.database, user = %pool.user, "server login failed: {error}");
+            follow::opening_failed(&services, &target, &error);
             let fatal = concerns_waiters(&error);
-            pool.set_failure(Some(report(error)));
+            if matches!(error, LoginError::GivenUp) {
+                info!(database = %pool.database, user = %pool.user, "server login ended: {error}");
+            } else {
+                warn!(database = %pool.database, user = %pool.user, "server login failed: {error}");
+                pool.set_failure(Some(report(error)));
+            }
             pool.with_core(|core, now, out| core.open_failed(ticket, fatal, now, out));
         }
     }
@@ -93,7 +103,7 @@ async fn connect(services: &Services, pool: &SharedPool, target: &Target) -> Res
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or(LoginError::Timeout))
+        Err(last.unwrap_or(LoginError::GivenUp))
     };
     match target.connect_timeout {
         None => attempt.await,
@@ -118,9 +128,12 @@ async fn connect_to(
     let mut wire = Wire::new(socket, MAX_LOGIN_MESSAGE);
     let binding = Binding::new(config.global.server_channel_binding, tls.as_ref());
     let credentials = lock(&pool.credentials).clone();
-    let mut found = login::log_in(&mut wire, target, &pool.user, &credentials, binding).await?;
+    let mut found = login::log_in(&mut wire, &target.startup, &pool.user, &credentials, binding).await?;
     if let Some(keys) = found.derived.take() {
         lock(&pool.credentials).derived = Some(keys);
+    }
+    if let Some(followed) = &target.followed {
+        follow::admit(services, &mut wire, followed, &mut found).await?;
     }
     let (socket, _) = wire.into_parts();
     Ok((Dialed { socket, reached, remote, local, tls }, found))
@@ -143,7 +156,8 @@ async fn prepare(
     let names = (pool.database.clone(), pool.user.clone());
     let Dialed { socket, reached, remote, local, tls } = dialed;
     let ends = Ends { reached, remote, local, tls };
-    let info = Arc::new(ServerInfo::new(services.next_id(), (found.pid, found.key), names, ends));
+    let info = ServerInfo::new(services.next_id(), (found.pid, found.key), names, ends);
+    let info = Arc::new(info.following(target.followed.clone()));
     info!(server = info.id, database = %pool.database, user = %pool.user, "new connection to server {} (from {})", info.remote, info.local);
     services.servers.add(info.clone());
     let mut server = Box::new(Server {
@@ -193,6 +207,7 @@ fn concerns_waiters(error: &LoginError) -> bool {
         // A refusal or a certificate, and not a connection that broke.
         LoginError::Tls(error) => matches!(error.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData),
         LoginError::Wire(_) | LoginError::Timeout | LoginError::Violation(_) => false,
+        LoginError::Unfit(_) | LoginError::GivenUp => false,
     }
 }
 

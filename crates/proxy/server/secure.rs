@@ -28,9 +28,22 @@ pub struct Secured {
 /// The server has no TLS and must, or its handshake fails.
 pub async fn secure(services: &Services, socket: &mut Socket, host: &Arc<str>) -> io::Result<Option<Secured>> {
     let config = services.config.load();
-    let (mode, negotiation) = (config.global.server_tls_sslmode, config.global.server_tls_sslnegotiation);
+    let modes = (config.global.server_tls_sslmode, config.global.server_tls_sslnegotiation);
     drop(config);
-    let Some(tls) = services.tls.load().servers.clone() else { return Ok(None) };
+    secure_by(services.tls.load().servers.clone(), modes, socket, host).await
+}
+
+/// The same with settings of one's own, and the TLS that was made from them.
+///
+/// # Errors
+/// The server has no TLS and must, or its handshake fails.
+pub async fn secure_by(
+    tls: Option<Arc<ServerTls>>,
+    (mode, negotiation): (SslMode, SslNegotiation),
+    socket: &mut Socket,
+    host: &Arc<str>,
+) -> io::Result<Option<Secured>> {
+    let Some(tls) = tls else { return Ok(None) };
     let direct = negotiation == SslNegotiation::Direct;
     if !direct && !accepts_tls(socket).await? {
         if matches!(mode, SslMode::Allow | SslMode::Prefer) {

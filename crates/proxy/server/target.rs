@@ -1,13 +1,16 @@
 //! Where the servers of a pool are, and how to log in there.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use config::{Config, Database, Host, LoadBalanceHosts, Secret};
+use failover::Route;
 use protocol::scram::Keys;
 
 use crate::address::Endpoint;
 use crate::dns::Ttls;
+use crate::follow;
 
 /// Where the servers of a pool are, and how to log in there.
 #[derive(Debug)]
@@ -22,8 +25,19 @@ pub struct Target {
     pub connect_timeout: Option<Duration>,
     /// How long addresses are kept.
     pub ttls: Ttls,
+    /// The primary they are to be; none if they do not follow one.
+    pub followed: Option<Followed>,
     balance: LoadBalanceHosts,
     turn: AtomicUsize,
+}
+
+/// The primary of a formation.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// The formation's name in the configuration.
+    pub formation: Arc<str>,
+    /// The last one that was proved.
+    pub route: Option<Arc<Route>>,
 }
 
 /// What is known to prove a user's identity to servers.
@@ -47,8 +61,8 @@ impl Credentials {
 }
 
 impl Target {
-    /// For a database of the configuration, and the user its servers log in as.
-    pub fn new(config: &Config, database: &Database, user: &str) -> Self {
+    /// For a database of the configuration, the user its servers log in as, and the primary it follows.
+    pub fn new(config: &Config, database: &Database, user: &str, followed: Option<Followed>) -> Self {
         let global = &config.global;
         let dbname = database.server_dbname();
         let mut startup = vec![(b"user".to_vec(), user.into()), (b"database".to_vec(), dbname.into())];
@@ -64,11 +78,17 @@ impl Target {
             }
         }
         Self {
-            endpoints: endpoints(config, database),
+            endpoints: match &followed {
+                None => endpoints(config, database),
+                Some(Followed { route, .. }) => {
+                    route.iter().map(|route| follow::address(&route.epoch.identity.endpoint)).collect()
+                }
+            },
             startup,
             connect_query: database.connect_query.clone(),
             connect_timeout: global.server_connect_timeout,
             ttls: Ttls { found: global.dns_max_ttl, failed: global.dns_nxdomain_ttl },
+            followed,
             balance: database.load_balance_hosts,
             turn: AtomicUsize::new(0),
         }

@@ -1,0 +1,147 @@
+//! What a decision means to pools: held, let go, aimed at another node, and servers of a former primary cut.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use config::Config;
+use failover::{Decision, Identity, Route};
+use pool::Hold;
+
+use super::watched::{Standing, Watched};
+use crate::client::handle::{ClientHandle, Doing};
+use crate::pools::SharedPool;
+use crate::server::target::{Followed, Target};
+use crate::services::{Services, lock};
+
+/// How often those are looked for again who work on a former primary: a client may have got its server just now.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often they are looked for at most.
+const LOOKS: u32 = 50;
+
+/// Carries a decision to all pools of the formation.
+pub(super) fn decision(services: &Arc<Services>, watched: &Arc<Watched>, decision: &Decision) {
+    let _whole = lock(&services.state.acting);
+    // A RELOAD may have put another one in its place while this one waited for its turn.
+    if !services.follow.of(&watched.name).is_some_and(|present| Arc::ptr_eq(&present, watched)) {
+        return;
+    }
+    let config = services.config.load_full();
+    let pools = pools(services, &config, &watched.name);
+    match decision {
+        Decision::Hold(hold) => {
+            // Pools first: an opening that is given up now must not be begun again.
+            pools.iter().for_each(hold_pool);
+            let route = watched.standing().route;
+            watched.set_standing(Standing { route, is_open: false, is_expired: hold.expired });
+            if hold.expired {
+                tell_those_who_wait(services, &pools);
+            }
+        }
+        Decision::Keep(route) | Decision::Switch(route) => {
+            let route = Arc::new(route.clone());
+            watched.set_standing(Standing { route: Some(route.clone()), is_open: true, is_expired: false });
+            let moved = pools.iter().map(|pool| aim(services, &config, pool, &route)).filter(|moved| *moved).count();
+            if moved > 0 {
+                cut(services, &config, &watched.name, &route.epoch.identity);
+                services.house.spawn(cut_again(services.clone(), watched.clone(), route));
+            }
+            pools.iter().for_each(release);
+        }
+    }
+}
+
+/// Makes one pool stand as its formation does: a new one, or one whose database is another after a RELOAD.
+pub(crate) fn stand_as_others(services: &Services, pool: &Arc<SharedPool>) {
+    let target = pool.target.load();
+    let watched = target.followed.as_ref().and_then(|followed| services.follow.of(&followed.formation));
+    let standing = watched.map(|watched| watched.standing());
+    pool.set_hopeless(standing.as_ref().is_some_and(|standing| standing.is_expired));
+    match standing {
+        Some(standing) if !standing.is_open => hold_pool(pool),
+        _ => release(pool),
+    }
+}
+
+fn pools(services: &Services, config: &Config, formation: &str) -> Vec<Arc<SharedPool>> {
+    let mut pools = services.pools.all();
+    pools.retain(|pool| follows(config, &pool.database, formation));
+    pools
+}
+
+fn follows(config: &Config, database: &str, formation: &str) -> bool {
+    config.find_database(database).is_some_and(|database| database.formation.as_deref() == Some(formation))
+}
+
+fn hold_pool(pool: &Arc<SharedPool>) {
+    pool.with_core(|core, now, out| core.hold(Hold::NoPrimary, now, out));
+}
+
+fn release(pool: &Arc<SharedPool>) {
+    pool.set_hopeless(false);
+    pool.with_core(|core, now, out| core.release(Hold::NoPrimary, now, out));
+}
+
+/// Aims a pool at the proved primary; true if it was aimed elsewhere, and its servers are of no more use.
+fn aim(services: &Services, config: &Config, pool: &Arc<SharedPool>, route: &Arc<Route>) -> bool {
+    let Some(database) = config.find_database(&pool.database) else { return false };
+    let before = pool.target.load().followed.as_ref().and_then(|followed| followed.route.clone());
+    if before.is_some_and(|before| before.epoch.identity == route.epoch.identity) {
+        return false;
+    }
+    let followed =
+        database.formation.as_deref().map(|name| Followed { formation: name.into(), route: Some(route.clone()) });
+    // The target before the epoch: what is opened from then on is opened there.
+    pool.target.store(Arc::new(Target::new(config, &database, &pool.user, followed)));
+    let epoch = services.follow.epochs.fetch_add(1, Ordering::Relaxed) + 1;
+    pool.with_core(|core, now, out| core.move_epoch(epoch, now, out).count());
+    true
+}
+
+/// Wakes those who wait, so that they see that there is no hope.
+fn tell_those_who_wait(services: &Services, pools: &[Arc<SharedPool>]) {
+    pools.iter().for_each(|pool| pool.set_hopeless(true));
+    let waits = |client: &Arc<ClientHandle>| {
+        client.doing() == Doing::Waiting && pools.iter().any(|pool| pool.database == client.database)
+    };
+    services.clients.all().into_iter().filter(waits).for_each(|client| client.wake());
+}
+
+/// Parts clients from servers of the formation that lead anywhere but to `primary`; how many there are.
+fn cut(services: &Services, config: &Config, formation: &str, primary: &Identity) -> usize {
+    let mut servers = services.servers.all();
+    servers.retain(|server| {
+        let leads_there = server.followed.as_ref().and_then(|followed| followed.route.as_ref());
+        let leads_there = leads_there.is_some_and(|route| route.epoch.identity == *primary);
+        !leads_there && server.client() != 0 && follows(config, &server.database, formation)
+    });
+    if servers.is_empty() {
+        return 0;
+    }
+    let clients = services.clients.all();
+    let mut found = 0;
+    for server in servers {
+        server.cut();
+        // Whoever has left a server behind uses it no more.
+        if let Ok(place) = clients.binary_search_by_key(&server.client(), |client| client.id) {
+            clients[place].call_late();
+            found += 1;
+        }
+    }
+    found
+}
+
+async fn cut_again(services: Arc<Services>, watched: Arc<Watched>, route: Arc<Route>) {
+    for _ in 0..LOOKS {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let present = watched.standing().route;
+        let is_past = present.is_none_or(|present| present.epoch.number != route.epoch.number);
+        if is_past || cut(&services, &services.config.load(), &watched.name, &route.epoch.identity) == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

@@ -1,0 +1,130 @@
+//! Following the primary of pg_auto_failover formations: the sockets, tasks and clocks around `failover::Follower`.
+//!
+//! Each formation has a watcher in the house. It keeps a session with the monitor (`monitor`), probes the nodes
+//! (`probing`), hears what server connections learn (`admission`), and carries each decision to the pools (`apply`).
+
+mod admission;
+mod apply;
+mod monitor;
+mod probing;
+mod session;
+mod watched;
+mod watcher;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use config::{Config, Database, Role, TargetSessionAttrs};
+use tracing::info;
+
+pub use admission::{admit, error, given_up, lost, opening_failed};
+pub(crate) use apply::stand_as_others;
+pub(crate) use watched::address;
+pub use watched::{Standing, Watched};
+
+use crate::server::target::Followed;
+use crate::services::{Services, lock};
+
+/// The formations that are followed.
+#[derive(Debug, Default)]
+pub struct Follow {
+    formations: Mutex<BTreeMap<String, Arc<Watched>>>,
+    /// Counts primaries over all followers: pools know epochs by these numbers, which never begin anew.
+    epochs: AtomicU64,
+}
+
+impl Follow {
+    /// The formation of this name.
+    pub fn of(&self, name: &str) -> Option<Arc<Watched>> {
+        lock(&self.formations).get(name).cloned()
+    }
+
+    /// All formations, in alphabetical order.
+    pub fn all(&self) -> Vec<Arc<Watched>> {
+        lock(&self.formations).values().cloned().collect()
+    }
+
+    /// Which primary the servers of a database are to be opened to; none if it does not follow one.
+    pub fn followed(&self, database: &Database) -> Option<Followed> {
+        let name = database.formation.as_deref()?;
+        let route = self.of(name).and_then(|watched| watched.standing().route);
+        Some(Followed { formation: name.into(), route })
+    }
+}
+
+/// Begins, or ceases, to follow what the configuration names. One that is as it was goes on; one that differs begins
+/// anew, and its pools wait until its primary is proved.
+pub fn obey(services: &Arc<Services>, config: &Config) {
+    let mut formations = lock(&services.follow.formations);
+    let wait_timeout = config.global.failover_wait_timeout;
+    let stays = |name: &String, watched: &mut Arc<Watched>| {
+        let is_same = config.formations.get(name) == Some(&watched.formation) && watched.wait_timeout == wait_timeout;
+        if !is_same {
+            info!("formation {name}: is not watched any more");
+            watched.end();
+        }
+        is_same
+    };
+    formations.retain(stays);
+    for (name, formation) in &config.formations {
+        if !formations.contains_key(name) {
+            let watched = Arc::new(Watched::new(name, formation.clone(), wait_timeout));
+            let task = services.house.spawn(watcher::keep_watching(services.clone(), watched.clone()));
+            watched.set_task(task.abort_handle());
+            formations.insert(name.clone(), watched);
+        }
+    }
+}
+
+/// Waits until each formation has a primary, or until the time is up.
+pub async fn settle(services: &Services, limit: Duration) {
+    let all = async {
+        for watched in services.follow.all() {
+            watched.opened().await;
+        }
+    };
+    // Who is late says why.
+    let _ = tokio::time::timeout(limit, all).await;
+}
+
+/// What a configuration asks for and this version cannot do, in words.
+pub fn unavailable(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    if !config.global.control_secret.reveal().is_empty() {
+        found.push("control_secret: planned failovers are not available yet".to_owned());
+    }
+    for (name, database) in &config.databases {
+        if database.role == Role::Standby {
+            found.push(format!("databases.{name}: role standby is not available yet"));
+        }
+        if database.target_session_attrs == TargetSessionAttrs::ReadWrite {
+            let instead = "read-write is not available yet without a formation";
+            found.push(format!("databases.{name}: target_session_attrs {instead}"));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_available_is_refused_by_name() {
+        let words = |text: &str| {
+            let text = format!("{text}\n[formations.main]\nmonitor = 'postgres://u@m'\n");
+            let loaded = Config::from_text(std::path::Path::new("x.toml"), &text);
+            unavailable(&loaded.unwrap_or_else(|problems| panic!("{problems}")).config).join("\n")
+        };
+        assert_eq!(words("[databases.a]\nformation = 'main'"), "");
+        for (text, expected) in [
+            ("control_secret = 's'", "control_secret: "),
+            ("[databases.a]\nformation = 'main'\nrole = 'standby'", "databases.a: role standby"),
+            ("[databases.a]\nhost = 'x,y'\ntarget_session_attrs = 'read-write'", "databases.a: target_session_attrs"),
+        ] {
+            assert!(words(text).starts_with(expected), "{}", words(text));
+        }
+    }
+}

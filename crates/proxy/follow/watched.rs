@@ -1,0 +1,228 @@
+//! What the house knows of a formation it follows, and what others tell its watcher.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use failover::{Change, Decision, Endpoint, Event, Follower, Probed, Report, Route, Settings, Signal, Step, Truth};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tracing::{info, warn};
+
+use crate::services::lock;
+
+/// Most answers of new server connections that wait for the watcher; more say nothing new.
+const MAX_ANSWERS: usize = 16;
+
+/// Where the transactions of a formation go.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The last primary that was proved.
+    pub route: Option<Arc<Route>>,
+    /// Whether transactions may begin.
+    pub is_open: bool,
+    /// They have waited too long: whoever waits is told.
+    pub is_expired: bool,
+}
+
+/// One group of one formation.
+#[derive(Debug)]
+pub struct Watched {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// What the configuration says of it.
+    pub formation: config::Formation,
+    /// Setting `failover_wait_timeout`.
+    pub wait_timeout: Duration,
+    /// How often transactions were stopped.
+    pub holds: AtomicU64,
+    /// How often another primary was followed.
+    pub switches: AtomicU64,
+    /// For how long transactions were stopped, all in all, in microseconds.
+    pub held_time: AtomicU64,
+    /// Told when something lies in the inbox.
+    pub told: Notify,
+    inbox: Mutex<Inbox>,
+    follower: Mutex<Follower>,
+    standing: watch::Sender<Standing>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+/// What server connections have learned. It cannot grow: signals of a kind are one, and answers are few.
+#[derive(Debug, Default)]
+struct Inbox {
+    epoch: u64,
+    signals: Vec<Signal>,
+    answers: VecDeque<Probed>,
+}
+
+impl Inbox {
+    /// Takes a signal, unless an equal one waits already or a later epoch has been heard of: true if it is news.
+    fn add(&mut self, epoch: u64, signal: Signal) -> bool {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.signals.clear();
+        }
+        let is_news = epoch == self.epoch && !self.signals.contains(&signal);
+        if is_news {
+            self.signals.push(signal);
+        }
+        is_news
+    }
+
+    fn take(&mut self) -> Vec<Event> {
+        let epoch = self.epoch;
+        let signals = self.signals.drain(..).map(|signal| Event::Signal { epoch, signal });
+        signals.chain(self.answers.drain(..).map(Event::Probed)).collect()
+    }
+}
+
+impl Watched {
+    /// A formation of which nothing is known yet.
+    pub fn new(name: &str, formation: config::Formation, wait_timeout: Duration) -> Self {
+        let settings = Settings {
+            formation: formation.formation.as_str().into(),
+            group: i32::try_from(formation.group).unwrap_or(i32::MAX),
+            truth: Truth::Monitor,
+            early_open: false,
+            wait_timeout: Some(wait_timeout),
+        };
+        Self {
+            name: name.into(),
+            formation,
+            wait_timeout,
+            holds: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+            held_time: AtomicU64::new(0),
+            told: Notify::new(),
+            inbox: Mutex::default(),
+            follower: Mutex::new(Follower::new(settings, Instant::now())),
+            standing: watch::Sender::default(),
+            task: Mutex::default(),
+        }
+    }
+
+    /// Where its transactions go at present.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Says where they go from now on. Its pools have been told, or are told right after.
+    pub(super) fn set_standing(&self, standing: Standing) {
+        self.standing.send_replace(standing);
+    }
+
+    /// Returns when transactions no longer go to this route, for whatever reason.
+    pub(super) async fn left(&self, route: &Route) {
+        let stays = |standing: &Standing| {
+            standing.is_open && standing.route.as_ref().is_some_and(|now| now.epoch.identity == route.epoch.identity)
+        };
+        // It cannot fail while the sender is here.
+        let _ = self.standing.subscribe().wait_for(|standing| !stays(standing)).await;
+    }
+
+    /// Returns when transactions go somewhere.
+    pub(super) async fn opened(&self) {
+        let _ = self.standing.subscribe().wait_for(|standing| standing.is_open).await;
+    }
+
+    /// Tells the follower of an event, and logs what it makes of it.
+    pub(super) fn handle(&self, event: Event) -> Decision {
+        let Step { decision, evidence } = lock(&self.follower).handle(event, Instant::now());
+        if let Some(evidence) = evidence {
+            self.count(&evidence.change);
+            if evidence.change.is_warning() { warn!("{evidence}") } else { info!("{evidence}") }
+        }
+        decision
+    }
+
+    fn count(&self, change: &Change) {
+        let held = match change {
+            Change::Held(_) => {
+                self.holds.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            Change::Switched { held, .. } => {
+                self.switches.fetch_add(1, Ordering::Relaxed);
+                held
+            }
+            Change::Resumed(_, held) => held,
+            _ => return,
+        };
+        self.held_time.fetch_add(held.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// What the follower wants to be asked next.
+    pub(super) fn agenda(&self) -> failover::Agenda {
+        lock(&self.follower).agenda(Instant::now())
+    }
+
+    /// Everything known of it, for people.
+    pub fn report(&self) -> Report {
+        lock(&self.follower).report(Instant::now())
+    }
+
+    /// A server connection that was opened to `route` learned something.
+    pub fn signal(&self, route: &Route, signal: Signal) {
+        let present = self.standing.borrow().route.clone();
+        // By identity: a follower that was made anew by a RELOAD counts from one again.
+        if let Some(present) = present.filter(|present| present.epoch.identity == route.epoch.identity)
+            && lock(&self.inbox).add(present.epoch.number, signal)
+        {
+            self.told.notify_one();
+        }
+    }
+
+    /// A new server connection, not the watcher's own, asked the node.
+    pub(super) fn answered(&self, probed: Probed) {
+        let mut inbox = lock(&self.inbox);
+        if inbox.answers.len() < MAX_ANSWERS {
+            inbox.answers.push_back(probed);
+            self.told.notify_one();
+        }
+    }
+
+    /// What has come since this was asked last.
+    pub(super) fn take_inbox(&self) -> Vec<Event> {
+        lock(&self.inbox).take()
+    }
+
+    /// Notes what does the watching.
+    pub(super) fn set_task(&self, task: AbortHandle) {
+        *lock(&self.task) = Some(task);
+    }
+
+    /// Watches no more.
+    pub(super) fn end(&self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+    }
+}
+
+/// Where a node is to be reached.
+pub(crate) fn address(endpoint: &Endpoint) -> crate::address::Endpoint {
+    match endpoint.host.starts_with('/') {
+        true => crate::address::Endpoint::Unix(endpoint.host.as_ref().into(), endpoint.port),
+        false => crate::address::Endpoint::Tcp(endpoint.host.clone(), endpoint.port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_signals_are_one_and_those_of_an_older_epoch_are_none() {
+        let mut inbox = Inbox::default();
+        assert!(inbox.add(2, Signal::Eof) && !inbox.add(2, Signal::Eof));
+        assert!(inbox.add(2, Signal::Reset) && !inbox.add(1, Signal::Refused));
+        assert_eq!(inbox.take().len(), 2);
+        assert!(inbox.add(2, Signal::Eof), "it was taken");
+        assert!(inbox.add(3, Signal::Refused));
+        let taken = inbox.take();
+        assert!(matches!(taken[..], [Event::Signal { epoch: 3, signal: Signal::Refused }]), "{taken:?}");
+        assert!(inbox.take().is_empty());
+    }
+}
