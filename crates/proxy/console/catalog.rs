@@ -15,7 +15,7 @@ use crate::services::{Services, lock};
 pub struct DatabaseRow {
     /// Name as clients know it.
     pub name: String,
-    /// Where its servers are, none for the Unix socket.
+    /// Where its servers are, or the primary it follows; none for the Unix socket.
     pub host: Option<String>,
     /// Port there.
     pub port: u16,
@@ -95,10 +95,13 @@ fn database_row(services: &Services, config: &Config, database: &Database, scope
     // Settled for no user in particular: nobody has an empty name.
     let pool = config.pool_settings(database, "");
     let hosts: Vec<_> = database.hosts.iter().map(ToString::to_string).collect();
+    let primary = services.follow.followed(database).and_then(|followed| followed.route);
+    let primary = primary.map(|route| route.epoch.identity.endpoint.clone());
+    let listed = (!hosts.is_empty()).then(|| hosts.join(","));
     DatabaseRow {
         name: name.clone(),
-        host: (!hosts.is_empty()).then(|| hosts.join(",")),
-        port: database.port,
+        host: primary.as_ref().map(|primary| primary.host.to_string()).or(listed),
+        port: primary.map_or(database.port, |primary| primary.port),
         database: database.server_dbname().to_owned(),
         force_user: database.user.clone(),
         pool_size: pool.pool_size.unwrap_or(0),

@@ -5,6 +5,7 @@ mod command;
 mod error;
 mod execute;
 mod extended;
+mod formations;
 mod moment;
 mod pools;
 mod request;

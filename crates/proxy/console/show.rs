@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::table::Answer;
-use super::{catalog, pools, sockets, stats, various};
+use super::{catalog, formations, pools, sockets, stats, various};
 use crate::services::Services;
 
 macro_rules! shows {
@@ -39,6 +39,8 @@ shows! {
     DnsZones = "DNS_ZONES";
     /// Descriptors, for PgBouncer's old way of restarting.
     Fds = "FDS";
+    /// Formations that are followed, and their nodes.
+    Formations = "FORMATIONS";
     /// The list of commands.
     Help = "HELP";
     /// How many there are of everything.
@@ -90,6 +92,7 @@ impl Show {
             Self::Databases => catalog::databases(services),
             Self::DnsHosts => various::dns_hosts(services),
             Self::DnsZones => various::dns_zones(),
+            Self::Formations => formations::formations(services),
             Self::Lists => various::lists(services),
             Self::Mem => various::mem(services),
             Self::PeerPools => various::peer_pools(),

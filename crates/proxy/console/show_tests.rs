@@ -1,7 +1,7 @@
 //! The columns of each table: names, order and types are what exporters and scripts rely on.
 
 use super::super::table::{Answer, Kind, Table};
-use super::super::{catalog, pools, sockets, various};
+use super::super::{catalog, formations, pools, sockets, various};
 use super::*;
 
 /// Columns in PgBouncer's order; a number stands for its type as in its source: i = int4, q = int8, t = text.
@@ -82,4 +82,13 @@ fn help_names_every_table() {
     for show in Show::ALL {
         assert!(help.contains(show.word()) && Show::named(&show.word().to_lowercase()) == Some(*show), "{show:?}");
     }
+}
+
+#[test]
+fn formations_have_a_row_for_each_node() {
+    assert_columns(
+        &formations::FORMATIONS,
+        "name:t formation:t group gate:t why:t epoch monitor:t monitor_age_ms:t node:t host:t port:t target:t reported:t \
+         goal:t health:t says:t timeline:t lsn:t lag:t priority:t",
+    );
 }

@@ -40,17 +40,18 @@ impl prometheus_client::collector::Collector for Collector {
         page.stats(&self.services)?;
         page.histograms(&self.services)?;
         page.workers(&self.services)?;
-        page.logins(&self.services)
+        page.logins(&self.services)?;
+        page.formations(&self.services)
     }
 }
 
-struct Page<'a> {
+pub(super) struct Page<'a> {
     encoder: DescriptorEncoder<'a>,
 }
 
 impl Page<'_> {
     /// One metric: its description, then what `values` encodes.
-    fn metric(
+    pub(super) fn metric(
         &mut self,
         name: &str,
         help: &str,
@@ -71,7 +72,7 @@ impl Page<'_> {
     }
 
     /// A gauge for each row.
-    fn gauges<R, L: EncodeLabelSet>(
+    pub(super) fn gauges<R, L: EncodeLabelSet>(
         &mut self,
         gauge: &Gauge<R>,
         rows: &[R],

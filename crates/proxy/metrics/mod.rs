@@ -1,6 +1,7 @@
 //! The Prometheus page, and two pages for those who watch over processes.
 
 mod collector;
+mod formations;
 mod names;
 
 use std::convert::Infallible;

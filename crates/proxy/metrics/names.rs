@@ -1,9 +1,12 @@
 //! What the metrics are called: prometheus-community's pgbouncer_exporter's names for what PgBouncer shows, so that
 //! dashboards and alerts keep working.
 
+use std::sync::atomic::AtomicU64;
+
 use config::Config;
 
 use crate::console::{DatabaseRow, PoolRow};
+use crate::follow::Watched;
 use crate::front::door::DoorSnapshot;
 use crate::meter::is_at_ceiling;
 use crate::stats::{Histogram, Stats};
@@ -77,6 +80,36 @@ pub static CONFIG: &[Gauge<Config>] = &[
     gauge("pgbouncer_config_max_user_connections", "Setting max_user_connections, 0 for no limit", |c| {
         c.global.max_user_connections.unwrap_or(0).into()
     }),
+];
+
+/// A formation at one moment.
+pub struct FormationRow {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The timeline of its last proved primary; 0 for none.
+    pub timeline: u32,
+    /// Transactions wait.
+    pub is_held: bool,
+    /// Seconds since the monitor's last word.
+    pub monitor_age: f64,
+}
+
+/// Of SHOW FORMATIONS; label `formation`.
+pub static FORMATIONS: &[Gauge<FormationRow>] = &[
+    gauge("pooler_formation_timeline", "Timeline of the last primary that was proved, 0 for none", |f| {
+        f.timeline.into()
+    }),
+    gauge("pooler_formation_held", "1 while transactions wait for a primary", |f| f64::from(u8::from(f.is_held))),
+    gauge("pooler_formation_monitor_age_seconds", "Time since the monitor's last word", |f| f.monitor_age),
+];
+
+/// Which counter of a formation's.
+type Count = fn(&Watched) -> &AtomicU64;
+
+/// Of each formation; label `formation`.
+pub static FORMATION_COUNTERS: &[(&str, &str, Count)] = &[
+    ("pooler_formation_holds", "How often transactions were stopped", |watched| &watched.holds),
+    ("pooler_formation_switches", "How often another primary was followed", |watched| &watched.switches),
 ];
 
 /// Of SHOW WORKERS; label `worker`.
