@@ -76,9 +76,14 @@ impl Setup {
 
     fn before(postgres: &Postgres, user: &str) -> Setup {
         let socket_dir = postgres.socket_dir().to_str().expect("a path in UTF-8").to_owned();
+        Setup::at((postgres.port(), socket_dir), user)
+    }
+
+    /// Before whatever has this port and socket directory.
+    pub fn at(server: (u16, String), user: &str) -> Setup {
         let empty = Setup {
             user: user.to_owned(),
-            server: (postgres.port(), socket_dir),
+            server,
             allowed: Vec::new(),
             operator: Login::new("admin"),
             settings: Table::new(),

@@ -1,0 +1,12 @@
+//! The real program before a real pg_auto_failover formation: what clients see of failovers.
+
+#[allow(dead_code, unused_imports, reason = "shared with the integration tests, which use the rest")]
+#[path = "../integration/harness/mod.rs"]
+mod harness;
+
+mod crash;
+mod monitor;
+mod scene;
+mod standing;
+mod switchover;
+mod writers;
