@@ -45,5 +45,12 @@ fn with_passwords(config: &Config, password: &str) -> Config {
     for database in config.databases.values_mut().filter(|database| database.password.is_some()) {
         database.password = Some(Secret::parse(password));
     }
+    let formations = config.formations.values_mut();
+    let of_formations = formations.flat_map(|formation| [&mut formation.password, &mut formation.monitor.password]);
+    for secret in of_formations.flatten().chain([&mut config.global.control_secret]) {
+        if !secret.reveal().is_empty() {
+            *secret = Secret::parse(password);
+        }
+    }
     config
 }
