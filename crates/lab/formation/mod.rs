@@ -39,8 +39,8 @@ use crate::{Account, LabError, Login, PASSWORD, command, scratch};
 
 /// Between two looks at something that is waited for.
 const POLL: Duration = Duration::from_millis(20);
-/// For questions to a server, which may be frozen.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// For questions to a server, which may be frozen, or merely slow on a machine that has much to do.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 const PROGRAM_LIMIT: Duration = Duration::from_secs(120);
 
 /// How to start a [`Formation`].
@@ -178,7 +178,17 @@ impl Formation {
 
     /// An answer to a superuser, soon or not at all.
     fn rows(&self, member: Member, database: &str, sql: &str) -> Result<Vec<Vec<String>>, LabError> {
-        Login::new(self.address(member)?, "postgres", database).limit(ANSWER_LIMIT).open()?.rows(sql)
+        self.rows_within(ANSWER_LIMIT, member, database, sql)
+    }
+
+    fn rows_within(
+        &self,
+        limit: Duration,
+        member: Member,
+        database: &str,
+        sql: &str,
+    ) -> Result<Vec<Vec<String>>, LabError> {
+        Login::new(self.address(member)?, "postgres", database).limit(limit).open()?.rows(sql)
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {

@@ -10,6 +10,8 @@ use crate::LabError;
 const DEADLOCK: &str = "40P01";
 const ATTEMPTS: usize = 5;
 const PAUSE: Duration = Duration::from_millis(200);
+/// For the request itself: nobody knows what has become of one that was given up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a switchover went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +34,14 @@ impl Formation {
             None => "select pgautofailover.perform_failover('default', 0)".to_owned(),
             Some(node) => format!("select pgautofailover.perform_promotion('default', '{node}')"),
         };
+        let ask = || self.rows_within(PATIENCE, Member::Monitor, "pg_auto_failover", &sql).map(drop);
         for _ in 1..ATTEMPTS {
-            match self.rows(Member::Monitor, "pg_auto_failover", &sql) {
+            match ask() {
                 Err(LabError::Protocol(said)) if said.contains(DEADLOCK) => thread::sleep(PAUSE),
-                ended => return ended.map(drop),
+                ended => return ended,
             }
         }
-        self.rows(Member::Monitor, "pg_auto_failover", &sql).map(drop)
+        ask()
     }
 
     /// A planned change of the primary, from a stable formation to a stable formation.
