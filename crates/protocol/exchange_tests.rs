@@ -269,6 +269,19 @@ mod prepared {
         assert!(exchange.at_rest().is_some());
     }
 
+    /// Found by fuzzing: a Parse behind a COPY and a DISCARD ALL did not wait for them, and was thought to be discarded.
+    #[test]
+    fn a_copy_is_waited_for_only_if_something_is_sent_that_ends_it() {
+        for (conversation, ends) in
+            [("> Q < G > d S H", false), ("> Q < G > d c", true), ("> Q d c Q < G", true), ("> Q < G > d Q", true)]
+        {
+            assert_eq!(play(conversation).can_wait(), ends, "{conversation}");
+        }
+        let mut exchange = play("> Q < G");
+        exchange.prepared(Prepared::KnownClose, Change::Nothing).unwrap();
+        assert!(!exchange.can_wait(), "a Close that is not sent ends nothing");
+    }
+
     #[test]
     fn what_we_asked_ourselves_is_not_for_the_client() {
         let mut exchange = with(&[Prepared::SilentClose, Prepared::SilentParse]);

@@ -128,9 +128,11 @@ impl Exchange {
         self.unsynced
     }
 
-    /// Whether answers that are due will come, without more from the client.
+    /// Whether answers that are due will come, without more from the client. A COPY IN awaits data; but what was sent
+    /// behind the data ends it, be it by an error.
     pub(crate) fn can_wait(&self) -> bool {
-        !self.doubt && self.copy != Copying::In
+        let is_sent = |owed: &Owed| !matches!(owed, Owed::OwnParse | Owed::OwnClose);
+        !self.doubt && (self.copy != Copying::In || self.owed.iter().skip(1).any(is_sent))
     }
 
     /// Whether all that was sent is answered.
