@@ -341,8 +341,15 @@ impl Exchange {
             B::ParameterStatus => Some(Reply::Parameter),
             B::Authentication | B::BackendKeyData | B::NegotiateProtocolVersion => None,
         }
-        .or(self.doubt.then_some(Reply::Forward))
+        .or_else(|| self.in_doubt())
         .ok_or(violation)
+    }
+
+    /// What has no place is an answer to what was taken for swallowed by a COPY that failed: from here on no answer has a
+    /// certain one.
+    fn in_doubt(&mut self) -> Option<Reply> {
+        self.doubt |= self.tainted;
+        self.doubt.then_some(Reply::Forward)
     }
 
     /// How much of an error has to be there. What tells an outdated statement stands at the end.
@@ -416,7 +423,6 @@ impl Exchange {
             _ if self.doubt => {}
             // The answer to a Sync that was taken for one that the COPY had swallowed.
             None if self.tainted => return Some(Reply::Drop),
-            Some(_) if self.tainted => self.doubt = true,
             _ => return None,
         }
         self.copy = Copying::No;

@@ -230,9 +230,13 @@ fn a_sync_before_the_first_data_of_a_copy_is_swallowed() {
 /// that its server had broken the protocol.
 #[test]
 fn what_is_sent_ahead_behind_such_a_copy_is_answered_by_a_server_in_doubt() {
-    let exchange = play("> Q < G > d S P B E S < E:ERROR Z:I Z:I 1 2 C Z:I");
-    assert!(!exchange.is_quiet() && !exchange.is_spent());
-    assert_eq!(exchange.way_back(), WayBack::None);
+    for conversation in
+        ["> Q < G > d S P B E S < E:ERROR Z:I Z:I 1 2 C Z:I", "> P B E S < 1 2 G > d S P B E S < E:ERROR Z:I 1 2 C Z:I"]
+    {
+        let exchange = play(conversation);
+        assert!(!exchange.is_quiet() && !exchange.is_spent(), "{conversation}");
+        assert_eq!(exchange.way_back(), WayBack::None, "{conversation}");
+    }
 }
 
 #[test]
