@@ -135,6 +135,8 @@ settings! {
     login_threads: u32 = 0, restart().range(0, 1024);
     /// Clients that may be connected at once; console logins are exempt.
     max_client_conn: u32 = 100, reload().range(1, i32::MAX as u32);
+    /// Bytes of prepared statements, names and texts, that one client may have.
+    max_client_prepared_bytes: u32 = 16 << 20, reload().range(1024, 1 << 30);
     /// Clients per database. 0 = unlimited.
     max_db_client_connections: Limit = None, reload();
     /// Server connections per database, over all its pools. 0 = unlimited.
@@ -145,6 +147,8 @@ settings! {
     max_opening_servers: u32 = 4, reload().range(1, 65535);
     /// Largest packet let through, in bytes.
     max_packet_size: u32 = 2_147_483_647, reload().range(1024, i32::MAX as u32);
+    /// Bytes that the texts of all clients' prepared statements may take; equal ones in a pool count once. 0 = unlimited.
+    max_prepared_bytes: Limit = Some(256 << 20), reload();
     /// Prepared statements kept per server connection. 0 = names pass through untouched.
     max_prepared_statements: u32 = 200, reload();
     /// Connections that may be in the middle of their login at once.

@@ -31,7 +31,7 @@ pub(crate) enum Change {
     /// A server was told a statement on our own account.
     Told(u64),
     /// A server was told to close a statement on our own account.
-    Closed(Arc<Statement>),
+    Closed(u64),
     /// A server was told something under the client's own name, for the client's `DEALLOCATE` to find.
     Lent {
         /// The name.
@@ -43,8 +43,19 @@ pub(crate) enum Change {
     Unnamed(Option<Vec<u8>>),
     /// A server's unnamed statement was made the client's.
     UnnamedTold,
+    /// A client's Parse is refused for want of room: something was sent in its place that no server accepts.
+    Refused(NoRoom),
     /// Nothing.
     Nothing,
+}
+
+/// Why there is no room for another statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// One client has too many bytes of them.
+    Client,
+    /// All of them together have.
+    All,
 }
 
 impl Change {
@@ -55,9 +66,9 @@ impl Change {
     fn concerns_statement(&self, asked: u64) -> bool {
         match self {
             Self::Defined { on_server, .. } => *on_server == Some(asked),
-            Self::Told(id) => *id == asked,
-            Self::Closed(statement) => statement.id == asked,
-            Self::Forgot { .. } | Self::Lent { .. } | Self::Unnamed(_) | Self::UnnamedTold | Self::Nothing => false,
+            Self::Told(id) | Self::Closed(id) => *id == asked,
+            Self::Forgot { .. } | Self::Lent { .. } | Self::Unnamed(_) | Self::UnnamedTold => false,
+            Self::Refused(_) | Self::Nothing => false,
         }
     }
 
@@ -75,10 +86,10 @@ impl Change {
             }
             Self::Told(id) => server.remove(id),
             // It is one more than allowed then; the next one to be told makes up for it.
-            Self::Closed(statement) => {
-                let _ = server.add(statement, usize::MAX);
+            Self::Closed(id) => {
+                let _ = server.add(id, usize::MAX);
             }
-            Self::Lent { .. } | Self::Unnamed(_) | Self::UnnamedTold | Self::Nothing => {}
+            Self::Lent { .. } | Self::Unnamed(_) | Self::UnnamedTold | Self::Refused(_) | Self::Nothing => {}
         }
     }
 }
@@ -101,6 +112,11 @@ impl Changes {
     pub(crate) fn pop(&mut self) -> Option<Change> {
         self.earlier = self.earlier.saturating_sub(1);
         self.pending.pop_front()
+    }
+
+    /// The change of the message whose answer is due next, if it has one.
+    pub(crate) fn first(&self) -> Option<&Change> {
+        self.pending.front()
     }
 
     /// One that was just popped, or was never sent, does not come about.
@@ -155,7 +171,7 @@ mod tests {
         let mut changes = Changes::default();
         changes.fail(Change::Forgot { name: b"s".as_slice().into(), statement: client.forget(b"s") });
         client.define(b"s", new.clone());
-        let _ = server.add(new.clone(), 9);
+        let _ = server.add(new.id, 9);
         changes.fail(Change::Defined { name: b"s".as_slice().into(), on_server: Some(new.id) });
         changes.undo(&mut client, &mut server);
         assert_eq!(client.get(b"s").map(|statement| statement.id), Some(old.id));

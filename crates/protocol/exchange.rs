@@ -10,7 +10,8 @@ pub(crate) use statements::Prepared;
 use thiserror::Error;
 
 use crate::backend::{self, TxStatus};
-use crate::changes::Changes;
+pub use crate::changes::NoRoom;
+use crate::changes::{Change, Changes};
 use crate::fields::Fields;
 use crate::frontend::Tag;
 use crate::header::Header;
@@ -86,6 +87,8 @@ enum Owed {
     /// A Parse, and a Close, of the client's that change the notes about statements.
     NotedParse,
     NotedClose,
+    /// A Parse that is refused: what was sent in its place is an error.
+    Refused,
     /// Messages of our own: the client must not hear of the answer.
     SilentParse,
     SilentClose,
@@ -99,7 +102,7 @@ impl Owed {
     fn changes(self) -> bool {
         match self {
             Self::NotedParse | Self::NotedClose | Self::SilentParse | Self::SilentClose => true,
-            Self::OwnParse | Self::OwnClose => true,
+            Self::OwnParse | Self::OwnClose | Self::Refused => true,
             Self::Query | Self::FunctionCall | Self::Parse | Self::Bind | Self::Describe => false,
             Self::NamedBind | Self::NamedDescribe => false,
             Self::Execute | Self::Close | Self::Sync | Self::SilentSync | Self::CopyEnd => false,
@@ -148,6 +151,8 @@ pub enum Reply {
     Fatal,
     /// An error after which the session goes on.
     Error,
+    /// The same, in the place of which the client is told that there is no room for its statement.
+    NoRoom(NoRoom),
     /// ParameterStatus, whole.
     Parameter,
     /// NotificationResponse.
@@ -447,16 +452,28 @@ impl Exchange {
             Some(Owed::Query | Owed::FunctionCall | Owed::Sync | Owed::SilentSync) => {}
             None => self.doubt = true,
             Some(failed) => {
+                let refused = self.refused(*failed, fields);
                 if failed.is_reference() && fields.is_about_outdated_plan() {
                     self.referred.note_outdated();
                 }
                 self.skip();
+                if let Some(why) = refused {
+                    return Reply::NoRoom(why);
+                }
                 if self.owed.front() == Some(&Owed::SilentSync) {
                     return Reply::Drop;
                 }
             }
         }
         Reply::Error
+    }
+
+    /// Why a statement is refused, if this error is the one we have asked for: it may be a cancel, too.
+    fn refused(&self, failed: Owed, fields: Fields<'_>) -> Option<NoRoom> {
+        match self.changes.first() {
+            Some(Change::Refused(why)) if failed == Owed::Refused && fields.is_syntax_error() => Some(*why),
+            _ => None,
+        }
     }
 
     /// What is in front has failed: the server skips what follows, up to the Sync.

@@ -42,6 +42,11 @@ impl<'a> Fields<'a> {
         matches!(self.severity, b"FATAL" | b"PANIC")
     }
 
+    /// Whether the text was no SQL.
+    pub fn is_syntax_error(&self) -> bool {
+        self.sqlstate == sqlstate::SYNTAX_ERROR.0.as_bytes()
+    }
+
     /// Whether a prepared statement would return other columns than when it was prepared ("cached plan must not change
     /// result type"). Many errors share the SQLSTATE. Source: PostgreSQL, `plancache.c`.
     pub fn is_about_outdated_plan(&self) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub(crate) use session::Session;
 
-use crate::changes::Change;
+use crate::changes::{Change, NoRoom};
 use crate::deallocate::{Deallocates, deallocated};
 use crate::exchange::{ClientViolation, Exchange, Prepared};
 use crate::messages;
@@ -18,6 +18,8 @@ use crate::statements::{self, ClientStatements, ServerStatements, Statement, wri
 
 /// What follows the name in a Parse that succeeds in a failed transaction too.
 const ROLLBACK: &[u8] = b"rollback\0\0\0";
+/// What is sent in the place of a Parse that is refused: under no client's name, and no SQL. A server may log it.
+const REFUSED: [&[u8]; 2] = [b"POOLER_", b"refused by the pooler: no room for another prepared statement\0\0\0"];
 
 /// What becomes of a message.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub enum Verdict {
     Disguise,
     /// It goes as it is or under this statement's name, and has been noted.
     Noted(Option<Arc<Statement>>),
-    /// It does not go: the answer is ours, and comes in its turn.
+    /// It does not go: the answer comes in its turn, and from us.
     Answer,
 }
 
@@ -98,8 +100,8 @@ impl Judge<'_> {
         Ok(Verdict::Pass(None))
     }
 
-    /// Parse of a named statement. `body` is what follows the name; equal ones are `intern`ed as one.
-    pub fn parse(&mut self, name: &[u8], body: &[u8], intern: impl FnOnce() -> Arc<Statement>) -> Judged {
+    /// Parse of a named statement. `body` is what follows the name; equal ones are `intern`ed as one, if there is room.
+    pub fn parse(&mut self, name: &[u8], body: &[u8], intern: impl FnOnce() -> Option<Arc<Statement>>) -> Judged {
         if self.exchange.is_skipping() {
             return Ok(Verdict::Pass(None));
         }
@@ -109,7 +111,9 @@ impl Judge<'_> {
         if self.client.get(name).is_some() {
             return self.duplicate(name);
         }
-        let statement = intern();
+        let Some(statement) = intern() else {
+            return self.refuse(NoRoom::All);
+        };
         if self.is_uncertain(&statement) {
             return Ok(self.wait());
         }
@@ -117,16 +121,28 @@ impl Judge<'_> {
         self.client.define(name, statement.clone());
         let name = name.into();
         if !self.server.touch(statement.id) {
-            self.make_room_for(&statement)?;
+            self.make_room_for(statement.id)?;
         } else if self.exchange.may_have_failed() {
             // Then this Parse is an error, and the server's own.
-            self.close_silently(statement.server_name(), Change::Closed(statement.clone()))?;
+            self.close_silently(statement.server_name(), Change::Closed(statement.id))?;
         } else {
             self.exchange.prepared(Prepared::KnownParse, Change::Defined { name, on_server: None })?;
             return Ok(Verdict::Answer);
         }
         self.exchange.prepared(Prepared::Parse, Change::Defined { name, on_server: Some(statement.id) })?;
         Ok(Verdict::Noted(Some(statement)))
+    }
+
+    /// Parse of a named statement for which there is no room. The server is given something to refuse in its place: then
+    /// the error comes in its turn, and all that follows is skipped.
+    pub fn refuse(&mut self, why: NoRoom) -> Judged {
+        if self.exchange.is_skipping() {
+            return Ok(Verdict::Pass(None));
+        }
+        let [name, body] = REFUSED;
+        write_parse(&mut self.before, name, body);
+        self.exchange.prepared(Prepared::Refused, Change::Refused(why))?;
+        Ok(Verdict::Answer)
     }
 
     /// A name that is taken: the server is told it first under that very name, so that it refuses the second time.
@@ -154,7 +170,7 @@ impl Judge<'_> {
             return Ok(self.wait());
         }
         if !self.server.touch(statement.id) {
-            self.make_room_for(&statement)?;
+            self.make_room_for(statement.id)?;
             statement.write_parse(&mut self.before);
             self.exchange.prepared(Prepared::SilentParse, Change::Told(statement.id))?;
         }
@@ -273,10 +289,10 @@ impl Judge<'_> {
     }
 
     /// Notes that the server is told a statement, and has it close another one if it would know too many.
-    fn make_room_for(&mut self, statement: &Arc<Statement>) -> Result<(), ClientViolation> {
+    fn make_room_for(&mut self, statement: u64) -> Result<(), ClientViolation> {
         self.told += 1;
-        match self.server.add(statement.clone(), self.most) {
-            Some(goes) => self.close_silently(goes.clone().server_name(), Change::Closed(goes)),
+        match self.server.add(statement, self.most) {
+            Some(goes) => self.close_silently(&statements::server_name(goes), Change::Closed(goes)),
             None => Ok(()),
         }
     }

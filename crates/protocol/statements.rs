@@ -3,10 +3,17 @@
 //! A client's name stands for a text; a server knows the text under a name of ours. Which server knows which text is
 //! noted as soon as the Parse is sent, and taken back if the server refuses or skips it.
 
+mod client;
+mod server;
+
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub use client::{ClientStatements, MAX_UNNAMED};
+pub use server::ServerStatements;
 
 use crate::deallocate::Deallocates;
 use crate::messages;
@@ -24,6 +31,12 @@ pub struct Statement {
     key: Box<[u8]>,
     body_at: usize,
     deallocates: Option<Deallocates>,
+    taken: Arc<Taken>,
+}
+
+/// The name of a statement on servers.
+pub(crate) fn server_name(id: u64) -> Vec<u8> {
+    [PREFIX, id.to_string().as_bytes()].concat()
 }
 
 impl Statement {
@@ -45,6 +58,24 @@ impl Statement {
     /// Bytes that it takes.
     pub fn size(&self) -> usize {
         self.key.len()
+    }
+}
+
+/// Bytes that all statements of all catalogs with this count take: those that clients have named, and those that
+/// somebody may name again.
+#[derive(Debug, Default)]
+pub struct Taken(AtomicUsize);
+
+impl Taken {
+    /// How many there are now.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Statement {
+    fn drop(&mut self) {
+        self.taken.0.fetch_sub(self.size(), Ordering::Relaxed);
     }
 }
 
@@ -91,9 +122,31 @@ pub struct Catalog {
     known: HashSet<Entry>,
     prune_at: usize,
     last_id: u64,
+    taken: Arc<Taken>,
 }
 
 impl Catalog {
+    /// One of several that share a count.
+    pub fn new(taken: Arc<Taken>) -> Self {
+        Self { taken, ..Self::default() }
+    }
+
+    /// Whether this one is known, or may be added without more than `most` bytes being taken. What nobody uses any more
+    /// is forgotten first.
+    pub fn has_room_for(&mut self, settings: &[u8], body: &[u8], most: usize) -> bool {
+        let fits = |taken: &Taken| taken.bytes() + settings.len() + body.len() <= most;
+        if fits(&self.taken) || self.known.contains(&[settings, body].concat()[..]) {
+            return true;
+        }
+        self.prune();
+        fits(&self.taken)
+    }
+
+    fn prune(&mut self) {
+        self.known.retain(|Entry(known)| Arc::strong_count(known) > 1);
+        self.prune_at = (self.known.len() * 2).max(256);
+    }
+
     /// The one statement with this body, for clients with these settings: literals are read when a statement is parsed,
     /// and `'01/02/2026'::date` means another day under another DateStyle.
     ///
@@ -104,8 +157,7 @@ impl Catalog {
             return known.clone();
         }
         if self.known.len() >= self.prune_at {
-            self.known.retain(|Entry(known)| Arc::strong_count(known) > 1);
-            self.prune_at = (self.known.len() * 2).max(256);
+            self.prune();
         }
         self.add(key.into(), settings.len())
     }
@@ -123,163 +175,18 @@ impl Catalog {
     fn add(&mut self, key: Box<[u8]>, body_at: usize) -> Arc<Statement> {
         self.last_id += 1;
         let id = self.last_id;
-        let name = [PREFIX, id.to_string().as_bytes()].concat().into();
         let deallocates = Deallocates::of(&key[body_at..]);
-        let statement = Arc::new(Statement { id, name, key, body_at, deallocates });
+        self.taken.0.fetch_add(key.len(), Ordering::Relaxed);
+        let statement = Arc::new(Statement {
+            id,
+            name: server_name(id).into(),
+            key,
+            body_at,
+            deallocates,
+            taken: self.taken.clone(),
+        });
         self.known.insert(Entry(statement.clone()));
         statement
-    }
-}
-
-/// What one client has prepared.
-#[derive(Debug, Default)]
-struct Owned {
-    names: HashMap<Box<[u8]>, Arc<Statement>>,
-    /// What follows the name in the Parse of the unnamed statement.
-    unnamed: Option<Vec<u8>>,
-}
-
-/// The statements that one client has prepared: those it has named, and the unnamed one.
-#[derive(Debug, Default)]
-pub struct ClientStatements {
-    /// Boxed: most clients are idle, and many have none.
-    owned: Option<Box<Owned>>,
-    size: usize,
-}
-
-/// Bytes of names and texts that one client may have.
-pub const MAX_CLIENT_STATEMENTS: usize = 16 << 20;
-/// Longest unnamed statement that is kept for the next server, in bytes of text and parameter types.
-pub const MAX_UNNAMED: usize = 1 << 16;
-/// Room that an unnamed statement may leave unused.
-const UNNAMED_SLACK: usize = 1 << 10;
-
-fn size(name: &[u8], statement: &Statement) -> usize {
-    name.len() + statement.size()
-}
-
-impl ClientStatements {
-    /// What a name stands for.
-    pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.owned.as_ref()?.names.get(name)
-    }
-
-    /// Gives a name to a statement.
-    pub fn define(&mut self, name: &[u8], statement: Arc<Statement>) {
-        self.size += size(name, &statement);
-        self.owned.get_or_insert_default().names.insert(name.into(), statement);
-    }
-
-    /// Takes a name away.
-    pub fn forget(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
-        let statement = self.owned.as_mut()?.names.remove(name)?;
-        self.size -= size(name, &statement);
-        Some(statement)
-    }
-
-    /// Lets other statements take the place of one, whatever it is called.
-    pub fn replace(&mut self, outdated: u64, renew: impl Fn(&Statement) -> Arc<Statement>) {
-        let names = self.owned.iter_mut().flat_map(|owned| owned.names.values_mut());
-        names.filter(|statement| statement.id == outdated).for_each(|statement| *statement = renew(statement));
-    }
-
-    /// Takes all names away (`DEALLOCATE ALL`, `DISCARD ALL`). The unnamed statement is none of them.
-    pub fn clear(&mut self) {
-        let unnamed = self.take_unnamed();
-        *self = Self::default();
-        self.set_unnamed(unnamed);
-    }
-
-    /// The unnamed statement: what follows the name in its Parse.
-    pub fn unnamed(&self) -> Option<&[u8]> {
-        self.owned.as_ref()?.unnamed.as_deref()
-    }
-
-    /// Replaces the unnamed statement. What it was is returned, for its memory.
-    pub fn set_unnamed(&mut self, body: Option<Vec<u8>>) -> Option<Vec<u8>> {
-        let before = self.take_unnamed();
-        if let Some(mut body) = body {
-            body.shrink_to(body.len() + UNNAMED_SLACK);
-            self.size += body.len();
-            self.owned.get_or_insert_default().unnamed = Some(body);
-        }
-        before
-    }
-
-    fn take_unnamed(&mut self) -> Option<Vec<u8>> {
-        let before = self.owned.as_mut()?.unnamed.take()?;
-        self.size -= before.len();
-        Some(before)
-    }
-
-    /// Whether so many bytes more are not more than [`MAX_CLIENT_STATEMENTS`].
-    pub fn have_room_for(&self, bytes: usize) -> bool {
-        self.size + bytes <= MAX_CLIENT_STATEMENTS
-    }
-
-    /// How many names there are.
-    pub fn len(&self) -> usize {
-        self.owned.as_ref().map_or(0, |owned| owned.names.len())
-    }
-
-    /// Whether there is no name.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// The statements that one server knows, with the turn in which each was used last.
-#[derive(Debug, Default)]
-pub struct ServerStatements {
-    used: HashMap<u64, (u64, Arc<Statement>)>,
-    turn: u64,
-}
-
-impl ServerStatements {
-    /// Whether the server knows a statement; if so it counts as used.
-    pub fn touch(&mut self, id: u64) -> bool {
-        self.turn += 1;
-        let turn = self.turn;
-        self.used.get_mut(&id).map(|entry| entry.0 = turn).is_some()
-    }
-
-    /// Notes that the server knows a statement. The one used least is to be closed where `most` would be passed.
-    #[must_use = "the statement that has to go must be closed on the server"]
-    pub fn add(&mut self, statement: Arc<Statement>, most: usize) -> Option<Arc<Statement>> {
-        let goes = self.next_to_go(most).and_then(|id| self.used.remove(&id));
-        self.turn += 1;
-        self.used.insert(statement.id, (self.turn, statement));
-        goes.map(|(_, statement)| statement)
-    }
-
-    pub(crate) fn knows(&self, id: u64) -> bool {
-        self.used.contains_key(&id)
-    }
-
-    /// The one that goes when another is added.
-    pub(crate) fn next_to_go(&self, most: usize) -> Option<u64> {
-        let least_used = || self.used.iter().min_by_key(|(_, (turn, _))| *turn).map(|(id, _)| *id);
-        if self.used.len() >= most { least_used() } else { None }
-    }
-
-    /// Notes that the server does not know a statement.
-    pub fn remove(&mut self, id: u64) {
-        self.used.remove(&id);
-    }
-
-    /// Notes that the server knows none (`DEALLOCATE ALL`, `DISCARD ALL`).
-    pub fn clear(&mut self) {
-        self.used.clear();
-    }
-
-    /// How many it knows.
-    pub fn len(&self) -> usize {
-        self.used.len()
-    }
-
-    /// Whether it knows none.
-    pub fn is_empty(&self) -> bool {
-        self.used.is_empty()
     }
 }
 
@@ -318,15 +225,19 @@ mod tests {
         }
         assert!(catalog.known.len() <= 512);
     }
-
     #[test]
-    fn the_statement_used_least_goes_first() {
-        let mut catalog = Catalog::default();
-        let mut server = ServerStatements::default();
-        let [a, b, c] = [b"a", b"b", b"c"].map(|body| catalog.intern(b"", body));
-        assert!(server.add(a.clone(), 2).is_none() && server.add(b.clone(), 2).is_none());
-        assert!(server.touch(a.id));
-        assert_eq!(server.add(c, 2).map(|statement| statement.id), Some(b.id));
-        assert!(!server.touch(b.id) && server.touch(a.id));
+    fn where_there_is_no_room_what_nobody_uses_is_forgotten_and_what_is_known_needs_none() {
+        let taken = Arc::<Taken>::default();
+        let (mut one, mut other) = (Catalog::new(taken.clone()), Catalog::new(taken.clone()));
+        let (used, unused) = (one.intern(b"DMY", b"1234567"), one.intern(b"", b"1234567890").id);
+        let elsewhere = other.intern(b"", b"1234567890");
+        assert_eq!(taken.bytes(), 30);
+        assert!(other.has_room_for(b"", b"x", 31) && !other.has_room_for(b"", b"x", 30));
+        assert!(one.has_room_for(b"DMY", b"1234567", 30) && one.known.len() == 2);
+        assert!(one.has_room_for(b"", b"x", 30) && one.known.len() == 1, "{unused} goes");
+        drop((one, other));
+        assert_eq!(taken.bytes(), 20, "of those that clients have");
+        drop((used, elsewhere));
+        assert_eq!(taken.bytes(), 0);
     }
 }

@@ -125,8 +125,10 @@ pub enum ClientError {
     ServerCrashed,
     #[error("{0}")]
     ServerViolation(#[from] ServerViolation),
-    #[error("prepared statements take more than {} bytes", protocol::statements::MAX_CLIENT_STATEMENTS)]
-    TooManyStatements,
+    #[error("too many prepared statements in this session (max_client_prepared_bytes)")]
+    NoRoomForStatement,
+    #[error("too many prepared statements (max_prepared_bytes)")]
+    NoRoomForStatements,
     #[error("client unexpected eof")]
     ClientLeft,
     #[error("server login has been failing, cached error: {} (server_login_retry)", .0.message)]
@@ -148,7 +150,8 @@ impl ClientError {
             E::Frame(_) | E::Violation(_) | E::ServerViolation(_) => state::PROTOCOL_VIOLATION,
             E::UnsupportedParameter(_) | E::UnsupportedOption(_) => state::FEATURE_NOT_SUPPORTED,
             E::SimpleQueryDisallowed | E::TransactionInStatementMode | E::Replication => state::FEATURE_NOT_SUPPORTED,
-            E::LoginPacketTooLarge(_) | E::PacketTooLarge(_) | E::TooManyStatements => state::PROGRAM_LIMIT_EXCEEDED,
+            E::LoginPacketTooLarge(_) | E::PacketTooLarge(_) => state::PROGRAM_LIMIT_EXCEEDED,
+            E::NoRoomForStatement | E::NoRoomForStatements => state::CONFIGURATION_LIMIT_EXCEEDED,
             E::LoginTimeout | E::QueryTimeout | E::QueryTimeoutWaiting | E::Canceled => state::QUERY_CANCELED,
             E::LoginTimeoutServerDown | E::ServerLoginFailing(_) => state::CANNOT_CONNECT_NOW,
             E::NoWritableNode | E::LoginNoWritableNode => state::CANNOT_CONNECT_NOW,
@@ -176,7 +179,7 @@ impl ClientError {
 
     /// Whether it ends only what was asked, and the client may ask again.
     pub fn spares_session(&self) -> bool {
-        matches!(self, Self::Canceled | Self::NoWritableNode)
+        matches!(self, Self::Canceled | Self::NoWritableNode | Self::NoRoomForStatement | Self::NoRoomForStatements)
     }
 
     /// Why a client has not proved who it is, in a word for the metrics page; none if it is about something else.
@@ -228,7 +231,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_cancel_leaves_the_session_alive() {
+    fn a_cancel_and_a_statement_too_many_leave_the_session_alive() {
+        assert_eq!(ClientError::NoRoomForStatement.class(), (Severity::Error, state::CONFIGURATION_LIMIT_EXCEEDED));
         assert_eq!(ClientError::Canceled.class(), (Severity::Error, state::QUERY_CANCELED));
         assert_eq!(ClientError::QueryWaitTimeout.class(), (Severity::Fatal, state::TOO_MANY_CONNECTIONS));
     }

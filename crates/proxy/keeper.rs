@@ -95,7 +95,9 @@ fn noise(services: &Services, server: &mut Server) -> Result<(), Noise> {
             match exchange.reply(header, body) {
                 Ok(Reply::Parameter) => server.note_parameter(services, body),
                 Ok(Reply::Forward) if header.tag == b'N' => {}
-                Ok(Reply::Fatal | Reply::Error) => return Err(Noise::Ended(Some(server_report(body)))),
+                Ok(Reply::Fatal | Reply::Error | Reply::NoRoom(_)) => {
+                    return Err(Noise::Ended(Some(server_report(body))));
+                }
                 Ok(Reply::Notification) => return Err(Noise::Unasked("a notification")),
                 Ok(Reply::Forward | Reply::Ready(_) | Reply::NeedBody(_) | Reply::Drop | Reply::Deallocated)
                 | Err(_) => {

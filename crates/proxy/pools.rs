@@ -156,7 +156,7 @@ impl SharedPool {
             greeted: Notify::new(),
             failure: Mutex::default(),
             noisy: Mutex::default(),
-            catalog: Mutex::default(),
+            catalog: Mutex::new(Catalog::new(services.statements.clone())),
             rules: Mutex::default(),
             review_at: AtomicU64::new(u64::MAX),
             outdated: AtomicU64::new(0),
@@ -320,8 +320,10 @@ impl SharedPool {
     }
 
     /// The one statement of this pool with this text and these parameter types, for clients with these settings.
-    pub fn statement(&self, params: &Params, body: &[u8]) -> Arc<Statement> {
-        lock(&self.catalog).intern(&params.meaning(), body)
+    /// None if it would make all statements take more than `most` bytes.
+    pub fn statement(&self, params: &Params, body: &[u8], most: usize) -> Option<Arc<Statement>> {
+        let (mut catalog, settings) = (lock(&self.catalog), params.meaning());
+        catalog.has_room_for(&settings, body, most).then(|| catalog.intern(&settings, body))
     }
 
     /// What takes the place of a statement that would return other columns than when it was prepared.

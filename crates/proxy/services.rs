@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use config::Config;
 use pool::{Budget, WorkerId};
 use protocol::params::{Interner, Params, Tracked};
+use protocol::statements::Taken;
 use tokio::runtime::Handle;
 use tracing::info;
 
@@ -43,6 +44,8 @@ pub struct Services {
     pub follow: Follow,
     /// Limits across pools.
     pub budget: Mutex<Budget>,
+    /// What prepared statements take.
+    pub statements: Arc<Taken>,
     /// The TLS in force.
     pub tls: ArcSwap<Encryption>,
     /// Names and their addresses.
@@ -81,6 +84,7 @@ impl Services {
             pools: PoolTable::default(),
             follow: Follow::default(),
             budget: Mutex::default(),
+            statements: Arc::default(),
             tls: ArcSwap::from_pointee(tls),
             dns: Dns::default(),
             workers,

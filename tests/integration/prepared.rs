@@ -1,6 +1,7 @@
 //! Prepared statements in transaction mode: one name, whichever server the client has.
 
 mod outdated;
+mod room;
 
 use protocol::messages;
 
@@ -182,20 +183,6 @@ fn a_parse_in_pieces_disturbs_nobody() {
     slow.send(&bytes[..9]);
     assert_eq!(told(&mut slow, &bytes[9..]).1, "5");
     assert_eq!(other.value("select 6"), "6");
-}
-
-#[test]
-fn a_client_may_not_prepare_without_end() {
-    let pooler = servers(1).allow("prepared statements take more than").start();
-    let mut client = pooler.client();
-    let text = format!("select '{}'", "x".repeat(1 << 20));
-    for number in 0..15 {
-        prepare(&mut client, &format!("s{number}"), &format!("{text} || {number}"));
-    }
-    let mut bytes = Vec::new();
-    parse(&mut bytes, "one too many", &format!("{text} || 16"));
-    client.send(&bytes);
-    assert_eq!(client.last_words().code, "54000");
 }
 
 /// A pool of two servers, of which one is free at a time.

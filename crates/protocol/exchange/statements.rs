@@ -17,6 +17,8 @@ pub(crate) enum Prepared {
     Parse,
     /// The client's Close of the unnamed statement.
     Close,
+    /// What is sent in the place of a Parse that is refused.
+    Refused,
     /// A Parse of our own, before a message that needs it.
     SilentParse,
     /// A Close of our own, to make room.
@@ -53,6 +55,7 @@ impl Exchange {
         let owed = match message {
             Prepared::Parse => Owed::NotedParse,
             Prepared::Close => Owed::NotedClose,
+            Prepared::Refused => Owed::Refused,
             Prepared::SilentParse => Owed::SilentParse,
             Prepared::SilentClose => Owed::SilentClose,
             Prepared::KnownParse => Owed::OwnParse,

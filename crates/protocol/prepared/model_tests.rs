@@ -280,7 +280,7 @@ impl World {
         let verdict = match (message[0], name) {
             (b'Q', text) if lexer::simple_query(&[text, &[0]].concat(), true).deallocates => judge.query(text),
             (b'P', b"") => judge.parse_unnamed(behind, true),
-            (b'P', name) => judge.parse(name, behind, || self.catalog.intern(b"", behind)),
+            (b'P', name) => judge.parse(name, behind, || Some(self.catalog.intern(b"", behind))),
             (b'B' | b'D', b"") => judge.refer_unnamed(message[0] == b'B'),
             (b'B' | b'D', name) => judge.refer(name, message[0] == b'B'),
             (b'C', name) => judge.close(name),

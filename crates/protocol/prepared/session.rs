@@ -133,7 +133,8 @@ impl Session {
         match change {
             Change::Unnamed(_) | Change::UnnamedTold => self.unnamed.is_in_batch = true,
             Change::Lent { name, to_query } => self.lent(*to_query).push(name.clone()),
-            Change::Defined { .. } | Change::Forgot { .. } | Change::Told(_) | Change::Closed(_) | Change::Nothing => {}
+            Change::Defined { .. } | Change::Forgot { .. } | Change::Told(_) | Change::Closed(_) => {}
+            Change::Refused(_) | Change::Nothing => {}
         }
     }
 
@@ -143,7 +144,7 @@ impl Session {
             Change::Unnamed(body) => self.unnamed.becomes(body),
             Change::UnnamedTold => self.unnamed.is_here = true,
             Change::Defined { .. } | Change::Forgot { .. } | Change::Told(_) | Change::Closed(_) => {}
-            Change::Lent { .. } | Change::Nothing => {}
+            Change::Lent { .. } | Change::Refused(_) | Change::Nothing => {}
         }
     }
 

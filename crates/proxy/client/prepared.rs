@@ -2,15 +2,15 @@
 //! not know yet is told first (setting `max_prepared_statements`). What is to be done decides `protocol::prepared`.
 
 use protocol::Header;
+use protocol::exchange::NoRoom;
 use protocol::prepared::{Judge, Verdict};
 use protocol::statements::MAX_UNNAMED;
+use tracing::warn;
 
 use super::relay::{End, Relay};
 use crate::error::ClientError;
 use crate::flow::Desk;
 
-/// Longest Parse that is read whole.
-const MAX_STATEMENT: usize = 1 << 24;
 /// Bytes within which the names of a Bind, Describe or Close must end, and a Query that is looked into for names.
 const MAX_NAMES: usize = 1 << 16;
 
@@ -51,14 +51,9 @@ impl Relay<'_> {
             return if is_other { Ok(Judged::Plain(header)) } else { self.wait_for(header, MAX_NAMES) };
         };
         match header.tag {
-            b'P' if found.len > 0 && header.total_len() > MAX_STATEMENT => {
-                Err(End::Refused(ClientError::PacketTooLarge(header.total_len())))
-            }
-            b'P' if found.len > 0 && !is_whole => self.wait_for(header, MAX_STATEMENT),
+            b'P' if found.len > 0 && !self.has_room_for(header) => self.judge_named(header, found),
+            b'P' if found.len > 0 && !is_whole => self.wait_for(header, header.total_len()),
             b'P' if header.total_len() <= MAX_UNNAMED && !is_whole => self.wait_for(header, MAX_UNNAMED),
-            b'P' if found.len > 0 && !self.statements.have_room_for(header.body_len()) => {
-                Err(End::Refused(ClientError::TooManyStatements))
-            }
             b'C' if !is_whole => self.wait_for(header, MAX_NAMES),
             _ => self.judge_named(header, found),
         }
@@ -77,8 +72,9 @@ impl Relay<'_> {
 
     /// Asks what is to be done with a message of which enough has arrived, and does it.
     fn judge_named(&mut self, header: Header, found: Named) -> Result<Judged, End> {
+        let has_room = self.has_room_for(header);
         let Desk { up, exchange, usage, .. } = &mut *self.desk;
-        let (most, before) = (self.rules.max_prepared, Vec::new());
+        let (most, most_bytes, before) = (self.rules.max_prepared, self.rules.max_prepared_bytes, Vec::new());
         let (client, server) = (&mut *self.statements, &mut self.server.statements);
         let mut judge = Judge { exchange, client, server, most, before, told: 0 };
         let message = up.unjudged();
@@ -87,7 +83,8 @@ impl Relay<'_> {
         let verdict = match header.tag {
             b'Q' => judge.query(rest),
             b'P' if name.is_empty() => judge.parse_unnamed(&rest[1..], header.total_len() <= MAX_UNNAMED),
-            b'P' => judge.parse(name, &rest[1..], || self.pool.statement(self.params, &rest[1..])),
+            b'P' if !has_room => judge.refuse(NoRoom::Client),
+            b'P' => judge.parse(name, &rest[1..], || self.pool.statement(self.params, &rest[1..], most_bytes)),
             b'C' => judge.close(name),
             tag if name.is_empty() => judge.refer_unnamed(tag == b'B'),
             tag => judge.refer(name, tag == b'B'),
@@ -102,6 +99,10 @@ impl Relay<'_> {
             up.insert(&judge.before);
         }
         self.obey(header, found, verdict)
+    }
+
+    fn has_room_for(&self, header: Header) -> bool {
+        self.statements.have_room_for(header.body_len(), self.rules.max_client_prepared_bytes)
     }
 
     fn obey(&mut self, header: Header, found: Named, verdict: Verdict) -> Result<Judged, End> {
@@ -156,6 +157,20 @@ impl Relay<'_> {
             Ok(Some(header)) => Ok(header),
             Ok(None) | Err(_) => Err(End::Refused(ClientError::PacketTooLarge(len))),
         }
+    }
+
+    /// Tells the client, in the place of the error that we had the server answer with.
+    pub(super) fn report_no_room(&mut self, why: NoRoom) {
+        let error = match why {
+            NoRoom::Client => ClientError::NoRoomForStatement,
+            NoRoom::All => ClientError::NoRoomForStatements,
+        };
+        self.services.errors.count(error.sqlstate());
+        if self.rules.log_errors {
+            let handle = self.handle;
+            warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "pooler error: {error}");
+        }
+        self.desk.down.insert(&error.to_message());
     }
 
     /// Gives the client the answers of our own whose turn it is, takes back what did not come about, and notes what did.

@@ -130,7 +130,7 @@ fn judge_all(services: &Services, server: &mut Server, desk: &mut Desk) -> Optio
             Reply::Parameter => server.note_parameter(services, body),
             Reply::Fatal | Reply::Notification => return None,
             Reply::Deallocated => server.statements.clear(),
-            Reply::Forward | Reply::Ready(_) | Reply::Error | Reply::Drop => {}
+            Reply::Forward | Reply::Ready(_) | Reply::Error | Reply::NoRoom(_) | Reply::Drop => {}
         }
         desk.down.clear(header.total_len());
     }

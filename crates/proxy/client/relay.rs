@@ -284,6 +284,11 @@ impl Relay<'_> {
                     self.desk.down.skip(header.total_len());
                     continue;
                 }
+                Reply::NoRoom(why) => {
+                    self.report_no_room(why);
+                    self.desk.down.skip(header.total_len());
+                    continue;
+                }
                 Reply::Deallocated => {
                     self.statements.clear();
                     self.server.statements.clear();

@@ -21,6 +21,10 @@ pub struct Rules {
     pub max_packet_size: usize,
     /// Prepared statements that a server may know at once; 0 where they are left to the server.
     pub max_prepared: usize,
+    /// Bytes of names and texts that a client may have prepared.
+    pub max_client_prepared_bytes: usize,
+    /// Bytes of texts that all clients may have prepared together.
+    pub max_prepared_bytes: usize,
     /// Whether the simple Query is refused.
     pub disable_pqexec: bool,
     /// After how long in the pool a server is checked before use.
@@ -59,6 +63,8 @@ impl Rules {
                 PoolMode::Session => 0,
                 PoolMode::Transaction | PoolMode::Statement => global.max_prepared_statements as usize,
             },
+            max_client_prepared_bytes: global.max_client_prepared_bytes as usize,
+            max_prepared_bytes: global.max_prepared_bytes.map_or(usize::MAX, |most| most as usize),
             disable_pqexec: global.disable_pqexec,
             server_check_delay: global.server_check_delay,
             check: match global.server_check_query.as_str() {

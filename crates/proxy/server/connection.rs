@@ -163,7 +163,7 @@ impl Server {
             let Some(body) = bytes.get(used + Header::SIZE..used + header.total_len()) else { break };
             match exchange.reply(header, body).map_err(|_| ServerFailure::Violation)? {
                 Reply::Fatal => return Err(ServerFailure::Fatal(server_report(body))),
-                Reply::Error => {
+                Reply::Error | Reply::NoRoom(_) => {
                     answer.error.get_or_insert_with(|| server_report(body));
                 }
                 Reply::Parameter => self.note_parameter(services, body),

@@ -2,9 +2,9 @@
 //! Between any client and an honest server: at rest only if the server is, and an abandoned server finds its way back.
 //!
 //! The input is a script. A client's message is its tag, and a letter that says what comes of it (`fuzz::postgres`); a
-//! Query has several, up to `;`. `N`, `R` and `K` are Parse, Bind and Close of a named statement. At `>` the server
-//! reads a message, at `<` we read an answer, at `x` an error ends a COPY, and at `=` all is read, and the server goes
-//! to the next client if it is at rest.
+//! Query has several, up to `;`. `N`, `R` and `K` are Parse, Bind and Close of a named statement; from 240 on there is no
+//! room for it. At `>` the server reads a message, at `<` we read an answer, at `x` an error ends a COPY, and at `=` all
+//! is read, and the server goes to the next client if it is at rest.
 
 use std::collections::VecDeque;
 
@@ -93,17 +93,18 @@ impl Pair {
     /// Parse, Bind or Close of one of four names; there are eight statements. False if it would wait for a COPY's data,
     /// which the client does not send.
     fn named(&mut self, action: u8, how: u8) -> bool {
-        let (name, text) = ([how % 4], [how % 8]);
+        let (name, text, has_room) = ([how % 4], [how % 8], how < 240);
+        let mut refused;
         let (verdict, tag) = loop {
             let (exchange, client, server) = (&mut self.exchange, &mut self.names, &mut self.notes);
             let mut judge = Judge { exchange, client, server, most: MOST, before: Vec::new(), told: 0 };
             let verdict = match action {
-                b'N' => judge.parse(&name, &text, || self.catalog.intern(b"", &text)),
+                b'N' => judge.parse(&name, &text, || has_room.then(|| self.catalog.intern(b"", &text))),
                 b'R' => judge.refer(&name, true),
                 _ => judge.close(&name),
             };
             let before = judge.before;
-            self.send_own(&before);
+            refused = self.send_own(&before);
             match verdict.expect("the pipeline is short") {
                 Verdict::Wait => {
                     if !self.read() && !self.server.advance() {
@@ -133,6 +134,7 @@ impl Pair {
                 let statement = statement.expect("it has a name");
                 self.send(request(statement.server_name()), Hears::Client);
             }
+            Verdict::Answer if refused => {}
             Verdict::Answer if tag == b'P' => self.send(Request::Parse(0, vec![]), Hears::ClientFromPooler),
             Verdict::Answer => self.send(request(&[]), Hears::ClientFromPooler),
         }
@@ -143,8 +145,9 @@ impl Pair {
         self.server.inbox.push_back(Sent { request, hears });
     }
 
-    /// Messages of our own, which are noted already.
-    fn send_own(&mut self, mut bytes: &[u8]) {
+    /// Messages of our own, which are noted already. True if one is there to be refused.
+    fn send_own(&mut self, mut bytes: &[u8]) -> bool {
+        let mut refused = false;
         while let Ok(Some(header)) = Header::peek(bytes) {
             let (message, rest) = bytes.split_at(header.total_len());
             bytes = rest;
@@ -152,6 +155,11 @@ impl Pair {
                 message[Header::SIZE + from..].split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
             };
             let request = match header.tag {
+                b'P' if text(0) == b"POOLER_" => {
+                    refused = true;
+                    self.send(Request::Parse(b'e', vec![]), Hears::Client);
+                    continue;
+                }
                 b'P' => Request::Parse(0, text(0)),
                 b'C' => Request::Close(text(1)),
                 b'S' => Request::Sync(0),
@@ -160,6 +168,7 @@ impl Pair {
             };
             self.send(request, Hears::Nobody);
         }
+        refused
     }
 
     /// Reads one answer. False where there is none.
