@@ -194,6 +194,7 @@ impl Judge<'_> {
             return Ok(Verdict::Pass(None));
         }
         if name.is_empty() {
+            self.exchange.session().set_unnamed_target(None);
             self.exchange.prepared(Prepared::Close, Change::Unnamed(None))?;
             return Ok(Verdict::Noted(None));
         }
@@ -236,6 +237,10 @@ impl Judge<'_> {
 
     fn lend(&mut self, target: Option<&Deallocates>) -> Result<(), ClientViolation> {
         let Some(target) = target else { return Ok(()) };
+        if !self.exchange.may_have_portals() {
+            // Nobody executes any more what these were lent for.
+            self.exchange.session().leaves_lent(|_| true);
+        }
         self.exchange.session().portal_deallocates();
         self.sweep()?;
         match target {
@@ -252,11 +257,14 @@ impl Judge<'_> {
             self.close_silently(name, Change::Nothing)?;
             write_parse(&mut self.before, name, ROLLBACK);
             self.exchange.prepared(Prepared::SilentParse, Change::Lent { name: name.into(), to_query })?;
+        } else if self.exchange.session().leaves_lent(|lent| lent == name) {
+            // Lent to a portal that was not executed, and closed by the client since.
+            self.close_silently(name, Change::Nothing)?;
         }
         Ok(())
     }
 
-    /// Takes back the names that [`Judge::duplicate`] has left: the client's `DEALLOCATE` must not find them.
+    /// Takes back the names that are left on the server: the client's `DEALLOCATE` must not find them.
     fn sweep(&mut self) -> Result<(), ClientViolation> {
         let left = self.exchange.session().left();
         left.iter().try_for_each(|name| self.close_silently(name, Change::Nothing))

@@ -148,6 +148,11 @@ impl Exchange {
         !self.owed.iter().any(|owed| owed.is_sync())
     }
 
+    /// Whether a portal may be left that was bound before. All that was sent must be answered.
+    pub(crate) fn may_have_portals(&self) -> bool {
+        self.bind_in_batch || self.status != TxStatus::Idle
+    }
+
     /// Whether a transaction block may have failed: a Parse is an error then.
     pub(crate) fn may_have_failed(&self) -> bool {
         let may_fail = |owed: &Owed| owed.is_sync() || matches!(owed, Owed::Query | Owed::FunctionCall);

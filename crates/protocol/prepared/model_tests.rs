@@ -423,6 +423,10 @@ fn bind(name: &str) -> Message {
     named(b'B', b"\0", name.as_bytes(), &[0; 6])
 }
 
+fn close(name: &str) -> Message {
+    named(b'C', b"S", name.as_bytes(), b"")
+}
+
 fn execute() -> Message {
     named(b'E', b"", b"", &[0; 4])
 }
@@ -448,7 +452,7 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
         6 => name().prop_map(|name| vec![bind(name), execute()]),
         1 => (name(), deallocate).prop_map(|(name, text)| vec![parse(name, text), bind(name), execute()]),
         3 => name().prop_map(|name| vec![named(b'D', b"S", name.as_bytes(), b"")]),
-        2 => name().prop_map(|name| vec![named(b'C', b"S", name.as_bytes(), b"")]),
+        2 => name().prop_map(|name| vec![close(name)]),
         2 => texts_of_queries.prop_map(|text| vec![query(text)]),
         7 => Just(vec![sync()]),
     ];
@@ -474,6 +478,26 @@ fn says(messages: impl IntoIterator<Item = Message>) {
 #[test]
 fn a_block_that_has_failed_may_have_ended_before_the_sync() {
     says([query("begin;fail"), parse("a", "rollback"), bind("a"), execute(), query("deallocate a")]);
+}
+
+/// The target of what was closed stayed, and its name was lent to the server for the Bind that failed.
+#[test]
+fn an_unnamed_statement_that_is_closed_takes_nothing_away() {
+    let first = [parse("", "deallocate a"), bind(""), execute(), sync()];
+    let second = [parse("a", "one"), close(""), bind(""), execute(), sync()];
+    let third = [close("a"), parse("b", "deallocate a"), bind("b"), execute()];
+    says(first.into_iter().chain(second).chain(third));
+}
+
+/// A portal that is bound and not executed leaves the name it would have taken away on the server.
+#[test]
+fn a_name_lent_to_a_portal_that_was_not_executed_is_not_found_later() {
+    let bound = || [parse("a", "one"), parse("b", "one"), parse("d", "deallocate a"), bind("d"), sync()].into_iter();
+    says(bound().chain([close("a"), bind("d"), execute()]));
+    says(bound().chain([close("a"), query("deallocate a")]));
+    says(bound().chain([parse("e", "deallocate b"), bind("e"), execute()]));
+    says([query("begin")].into_iter().chain(bound()).chain([close("a"), bind("d"), execute()]));
+    says([query("begin")].into_iter().chain(bound()).chain([close("a"), query("deallocate a")]));
 }
 
 proptest! {

@@ -208,6 +208,14 @@ impl Session {
         remember(&mut self.names().left, name.into());
     }
 
+    /// These of the names lent to portals are left on the server: whether there were any.
+    pub(crate) fn leaves_lent(&mut self, which: impl Fn(&[u8]) -> bool) -> bool {
+        let Some(names) = &mut self.names else { return false };
+        let before = names.lent_to_portals.len();
+        names.lent_to_portals.extract_if(.., |name| which(name)).for_each(|name| remember(&mut names.left, name));
+        names.lent_to_portals.len() < before
+    }
+
     /// The names that it is left with.
     pub(crate) fn left(&self) -> Vec<Name> {
         self.names.as_ref().map(|names| names.left.clone()).unwrap_or_default()
