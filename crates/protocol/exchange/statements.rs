@@ -148,9 +148,9 @@ impl Exchange {
         !self.owed.iter().any(|owed| owed.is_sync())
     }
 
-    /// Whether a portal may be left that was bound before. All that was sent must be answered.
+    /// Whether a portal may be executed, or its execution answered, that was bound before.
     pub(crate) fn may_have_portals(&self) -> bool {
-        self.bind_in_batch || self.status != TxStatus::Idle
+        self.bind_in_batch || self.status != TxStatus::Idle || !self.is_synced()
     }
 
     /// Whether a transaction block may have failed: a Parse is an error then.

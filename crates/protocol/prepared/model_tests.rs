@@ -500,6 +500,13 @@ fn a_name_lent_to_a_portal_that_was_not_executed_is_not_found_later() {
     says([query("begin")].into_iter().chain(bound()).chain([close("a"), query("deallocate a")]));
 }
 
+/// What is lent to a portal whose answers are still due is not given up.
+#[test]
+fn a_statement_that_deallocates_itself_is_gone_in_a_pipeline_too() {
+    let first = [parse("b", "deallocate b"), bind("b"), execute(), sync()];
+    says(first.into_iter().chain([parse("", "bad"), parse("", "deallocate all"), bind(""), execute()]));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4000) })]
 
