@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: run test load bench micro fuzz drivers
 
-# PostgreSQL and the pooler before it, until Ctrl-C.
+# A formation and the pooler before it, until Ctrl-C; ARGS=--alone for one PostgreSQL.
 run:
 	.ci/setup
 	cargo build --release --locked -p pooler -p lab

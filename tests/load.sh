@@ -8,7 +8,7 @@
 #
 #   LOAD_SECONDS (30), LOAD_CLIENTS (500), LOAD_SCALE (10), LOAD_PROTOCOL (simple, extended or prepared)
 #   LOAD_MAX_SERVERS (60)    the most server connections the pooler may hold for DB: pool and reserve
-#   LOAD_SELF=1              brings its own PostgreSQL and pooler ($POOLER and $LAB: the programs), and also insists on
+#   LOAD_SELF=1              brings its own formation and pooler ($POOLER and $LAB: the programs), and also insists on
 #                            what it otherwise only checks if USER may see it: the console and pg_stat_activity
 set -euo pipefail
 

@@ -1,4 +1,6 @@
-//! `lab run`: PostgreSQL, the pooler before it, and the lines to paste.
+//! `lab run`: a formation or one PostgreSQL, the pooler before it, and the lines to paste.
+
+mod behind;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,13 +10,16 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::{Client, Options, Postgres, Scratch, free_port};
+use lab::{Client, Scratch, free_port};
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::behind::Behind;
 use crate::ending::{Ending, POLL};
 use crate::{Failure, RunArguments};
 
 const READY_LIMIT: Duration = Duration::from_secs(15);
+/// Lines of the pooler's log that are shown when it fails.
+const LINES: usize = 20;
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The ports the pooler listens on, both on 127.0.0.1.
@@ -26,9 +31,19 @@ struct Ports {
 /// The running pooler. The scratch directory kills it if all else fails.
 struct Pooler {
     process: Child,
+    program: PathBuf,
     config: Config,
     log: PathBuf,
     _scratch: Scratch,
+}
+
+impl Pooler {
+    /// The last lines of its log.
+    fn last(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
 }
 
 /// The configuration file, which is removed with this value.
@@ -41,7 +56,7 @@ impl Drop for Config {
     }
 }
 
-/// Runs until Ctrl-C, or until the pooler or PostgreSQL ends by itself, which is a failure.
+/// Runs until Ctrl-C, or until the pooler or a lone PostgreSQL ends by itself, which is a failure.
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let ending = Ending::watch()?;
     let program = arguments.pooler.canonicalize().map_err(|e| format!("{}: {e}", arguments.pooler.display()))?;
@@ -49,16 +64,16 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         pooler: usable("the pooler", arguments.port)?,
         metrics: usable("the metrics page", arguments.metrics_port)?,
     };
-    let mut postgres = Postgres::start(Options::default())?;
-    let mut pooler = start_pooler(&program, arguments.config_dir.as_deref(), &postgres, &ports)?;
+    let mut behind = Behind::start(arguments)?;
+    let mut pooler = start_pooler(program, arguments.config_dir.as_deref(), &behind, &ports)?;
     if !wait_until_it_answers(&mut pooler, &ports, &ending)? {
         return stop(pooler);
     }
-    io::stdout().write_all(welcome(&postgres, &pooler, &ports).as_bytes())?;
+    io::stdout().write_all(welcome(&behind, &pooler, &ports)?.as_bytes())?;
     while !ending.asked() {
         fail_if_ended(&mut pooler)?;
-        if postgres.has_ended()? {
-            return Err(format!("PostgreSQL ended by itself; its log:\n{}", postgres.log()).into());
+        if let Some(log) = behind.ended()? {
+            return Err(format!("PostgreSQL ended by itself; its log:\n{log}").into());
         }
         thread::sleep(POLL);
     }
@@ -76,31 +91,31 @@ fn usable(purpose: &str, port: u16) -> Result<u16, Failure> {
 }
 
 fn start_pooler(
-    program: &Path,
+    program: PathBuf,
     config_dir: Option<&Path>,
-    postgres: &Postgres,
+    behind: &Behind,
     ports: &Ports,
 ) -> Result<Pooler, Failure> {
-    let scratch = Scratch::new(postgres.account())?;
+    let scratch = Scratch::new(behind.account())?;
     let path = config_dir.unwrap_or(scratch.path()).join("pooler.toml");
     let mut file = File::create_new(&path).map_err(|e| format!("cannot create {}: {e}", path.display()))?;
     let config = Config(path.canonicalize()?);
-    file.write_all(pooler_toml(postgres, ports).as_bytes())?;
+    file.write_all(pooler_toml(behind, ports)?.as_bytes())?;
     let log = scratch.path().join("pooler.log");
     let output = File::create(&log)?;
     let errors = output.try_clone()?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(&program);
     command.arg(&config.0).stdout(Stdio::from(output)).stderr(Stdio::from(errors));
     let process = scratch.spawn(&mut command)?;
-    Ok(Pooler { process, config, log, _scratch: scratch })
+    Ok(Pooler { process, program, config, log, _scratch: scratch })
 }
 
-fn pooler_toml(postgres: &Postgres, ports: &Ports) -> String {
+fn pooler_toml(behind: &Behind, ports: &Ports) -> Result<String, Failure> {
     let Ports { pooler, metrics } = ports;
-    let server = postgres.port();
+    let databases = behind.databases()?;
     // A pooler that is started as root changes to this account, or refuses.
-    let user = postgres.account().name().map_or(String::new(), |name| format!("user = \"{name}\"\n"));
-    format!(
+    let user = behind.account().name().map_or(String::new(), |name| format!("user = \"{name}\"\n"));
+    Ok(format!(
         r#"# Written by `lab run`; gone when it ends.
 listen_addr = "127.0.0.1"
 listen_port = {pooler}
@@ -117,19 +132,12 @@ max_prepared_statements = 200
 metrics_listen_addr = "127.0.0.1"
 metrics_listen_port = {metrics}
 
-[databases.app]
-host = "127.0.0.1"
-port = {server}
-
-[databases.other]
-host = "127.0.0.1"
-port = {server}
-
+{databases}
 [users.app]
 
 [users.postgres]
 "#
-    )
+    ))
 }
 
 /// True when a query came back through the pooler, false when somebody asked to end before that.
@@ -141,8 +149,9 @@ fn wait_until_it_answers(pooler: &mut Pooler, ports: &Ports, ending: &Ending) ->
         match Client::connect(address, "app", "app").and_then(|mut client| client.query("select 1")) {
             Ok(()) => return Ok(true),
             Err(error) if Instant::now() >= deadline => {
-                let log = fs::read_to_string(&pooler.log).unwrap_or_default();
-                return Err(format!("the pooler does not answer: {error}\nIts log:\n{log}").into());
+                return Err(
+                    format!("the pooler does not answer: {error}\nIts log ends with:\n{}", pooler.last()).into()
+                );
             }
             Err(_) => thread::sleep(POLL),
         }
@@ -154,18 +163,19 @@ fn fail_if_ended(pooler: &mut Pooler) -> Result<(), Failure> {
     match pooler.process.try_wait()? {
         None => Ok(()),
         Some(status) => {
-            let log = fs::read_to_string(&pooler.log).unwrap_or_default();
-            Err(format!("the pooler ended by itself ({status}); its log:\n{log}").into())
+            Err(format!("the pooler ended by itself ({status}); its log ends with:\n{}", pooler.last()).into())
         }
     }
 }
 
 /// The last line is for scripts: the arguments of tests/load.sh.
-fn welcome(postgres: &Postgres, pooler: &Pooler, ports: &Ports) -> String {
+fn welcome(behind: &Behind, pooler: &Pooler, ports: &Ports) -> Result<String, Failure> {
     let Ports { pooler: port, metrics } = ports;
-    format!(
+    let lines = behind.lines(&pooler.program, &pooler.config.0)?;
+    let lines: String = lines.iter().map(|(name, line)| format!("  {name:<12}{line}\n")).collect();
+    Ok(format!(
         "\
-The pooler is ready. Ctrl-C ends it, and PostgreSQL with it; nothing stays.
+The pooler is ready. Ctrl-C ends it, and what is behind it; nothing stays.
 
   connect     psql -h 127.0.0.1 -p {port} -U app app
   load        pgbench -h 127.0.0.1 -p {port} -U app -i -s 10 app
@@ -175,13 +185,11 @@ The pooler is ready. Ctrl-C ends it, and PostgreSQL with it; nothing stays.
 
   settings    {config}
   log         {log}
-  PostgreSQL  {direct}
-ready 127.0.0.1 {port} app app
+{lines}ready 127.0.0.1 {port} app app
 ",
         config = pooler.config.0.display(),
         log = pooler.log.display(),
-        direct = postgres.url("postgres", "app"),
-    )
+    ))
 }
 
 /// SIGINT lets transactions under way end; whoever takes longer is cut off with the scratch directory.

@@ -33,7 +33,7 @@ struct Arguments {
 enum Task {
     /// Runs PostgreSQL until Ctrl-C.
     Postgres(PostgresArguments),
-    /// Runs PostgreSQL and a pooler in front of it until Ctrl-C.
+    /// Runs a pg_auto_failover formation and a pooler in front of it until Ctrl-C.
     Run(RunArguments),
     /// Runs a pg_auto_failover formation until Ctrl-C, or does something to the one that runs.
     Formation(formation_command::FormationArguments),
@@ -66,6 +66,12 @@ struct RunArguments {
     /// The pooler's program.
     #[arg(long, value_name = "PATH")]
     pooler: PathBuf,
+    /// One PostgreSQL instead of a formation.
+    #[arg(long)]
+    alone: bool,
+    /// How many data nodes.
+    #[arg(long, default_value_t = 2, conflicts_with = "alone", value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
     /// Where to write pooler.toml; by default next to the data, gone at the end.
     #[arg(long, value_name = "DIR")]
     config_dir: Option<PathBuf>,
