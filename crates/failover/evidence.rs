@@ -57,6 +57,7 @@ impl Change {
     /// Whether a human should look at it.
     pub fn is_warning(&self) -> bool {
         match self {
+            Change::Held(Why::Planned) => false,
             Change::Held(_) | Change::Blocked(_) | Change::Expired(_) => true,
             Change::MonitorSilent | Change::Claimant(_) => true,
             Change::Resumed(..) | Change::Switched { .. } | Change::Settled(_) | Change::MonitorBack => false,

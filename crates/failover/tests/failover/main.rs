@@ -7,6 +7,7 @@ mod hosts;
 mod identity;
 mod model;
 mod planned;
+mod procedure;
 mod report;
 mod scene;
 mod signals;
