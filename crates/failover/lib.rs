@@ -38,7 +38,7 @@ pub use evidence::{Change, Evidence};
 pub use follower::{Follower, Settings, Step, Truth};
 pub use hint::Hint;
 pub use node::{BadRow, Endpoint, Health, Lsn, Node, NodeId, SystemId, Timeouts};
-pub use planned::{CHANNEL, Candidate, ControlKey, Guard, Limits, Message, Outcome, Plan, ProcedureId, Rejected, Said};
+pub use planned::{Candidate, ControlKey, Guard, Limits, Message, Outcome, Plan, ProcedureId, Rejected, Said, channel};
 pub use planned::{Input, Order, Procedure, Stage, StepDone, Who, Witness, candidate};
 pub use probe::{Answer, Failure};
 pub use readable::Standby;

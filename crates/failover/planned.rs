@@ -8,6 +8,6 @@ mod procedure;
 
 pub use candidate::{Candidate, candidate};
 pub use guard::{Guard, Rejected, Witness};
-pub use message::{CHANNEL, ControlKey, Message, ProcedureId, Said};
+pub use message::{ControlKey, Message, ProcedureId, Said, channel};
 pub use plan::{Limits, Outcome, Plan, Stage, StepDone};
 pub use procedure::{Input, Order, Procedure, Who};

@@ -4,8 +4,12 @@
 #[path = "../integration/harness/mod.rs"]
 mod harness;
 
+mod command;
+mod control;
 mod crash;
 mod monitor;
+mod planned;
+mod poolers;
 mod scene;
 mod standing;
 mod switchover;

@@ -8,8 +8,23 @@ use crate::harness::console::Row;
 use crate::harness::{Client, Pooler, Setup, eventually};
 
 /// The formation that all tests of this process use in turn. It ends with the process.
-static FORMATION: LazyLock<Mutex<Formation>> =
-    LazyLock::new(|| Mutex::new(Formation::start(FormationOptions::default()).expect("a formation starts")));
+static FORMATION: LazyLock<Mutex<Formation>> = LazyLock::new(|| {
+    Mutex::new(Formation::start(FormationOptions::default()).map(furnished).expect("a formation starts"))
+});
+
+/// What `pooler monitor-sql` makes for planned failovers.
+const FUNCTIONS: &str = "\
+create or replace function pooler.switchover(formation text, grp int) returns void language sql security definer \
+    set search_path = pg_catalog, pg_temp as $$ select pgautofailover.perform_failover(formation, grp) $$;
+create or replace function pooler.promote(formation text, node text) returns bool language sql security definer \
+    set search_path = pg_catalog, pg_temp as $$ select pgautofailover.perform_promotion(formation, node) $$;
+revoke execute on all functions in schema pooler from public;
+grant execute on function pooler.switchover(text, int), pooler.promote(text, text) to pooler_monitor;";
+
+fn furnished(formation: Formation) -> Formation {
+    formation.psql(Member::Monitor, FUNCTIONS).expect("functions can be made");
+    formation
+}
 
 /// One test's formation, stable, and a pooler that follows it.
 pub struct Scene {

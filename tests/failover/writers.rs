@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Address, Client, Login, Report, eventually};
+use crate::harness::{Address, Client, Login, Pooler, Report, eventually};
 use crate::scene::Scene;
 
 /// Writers at work, until they are stopped.
@@ -32,19 +32,24 @@ pub struct Outcome {
     acknowledged: usize,
     pub errors: Vec<Report>,
     /// The longest that one insert took.
-    longest: Duration,
+    pub longest: Duration,
 }
 
 impl Writers {
     /// Starts as many, each on a connection of its own.
     pub fn start(scene: &Scene, count: u64, table: &str) -> Writers {
+        Writers::through(&scene.pooler, count, table)
+    }
+
+    /// The same through another pooler.
+    pub fn through(pooler: &Pooler, count: u64, table: &str) -> Writers {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let threads = (0..count).map(|number| {
             let writer = Writer {
                 number,
                 table: table.to_owned(),
-                address: scene.pooler.address(),
-                login: scene.pooler.login(),
+                address: pooler.address(),
+                login: pooler.login(),
                 stop: stop.clone(),
                 done: done.clone(),
             };

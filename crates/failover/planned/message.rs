@@ -6,11 +6,8 @@
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use serde::{Deserialize, Serialize};
-
-/// The channel of these notifications.
-pub const CHANNEL: &str = "pooler_control";
 
 /// What a payload begins with: another version is none of ours.
 const VERSION: &str = "1";
@@ -18,6 +15,12 @@ const VERSION: &str = "1";
 const MAX_PAYLOAD: usize = 7999;
 /// Bytes of a seal: those of SHA-256.
 const SEAL: usize = 32;
+
+/// The channel of these notifications. Each group of each formation has its own: its poolers may have another secret.
+pub fn channel(formation: &str, group: i32) -> String {
+    let digest = digest::digest(&digest::SHA256, format!("{group} {formation}").as_bytes());
+    format!("pooler_control_{}", hex(&digest.as_ref()[..8]))
+}
 
 /// One planned failover, by a number nobody can guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -103,9 +106,8 @@ impl ControlKey {
     /// The payload of a notification.
     pub fn seal(&self, message: &Message) -> String {
         let text = serde_json::to_string(message).expect("a message is plain data");
-        let seal: String =
-            hmac::sign(&self.0, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{VERSION} {seal} {text}")
+        let seal = hmac::sign(&self.0, text.as_bytes());
+        format!("{VERSION} {} {text}", hex(seal.as_ref()))
     }
 
     /// Reads the payload of a notification; none if nobody who has the secret wrote it.
@@ -117,6 +119,10 @@ impl ControlKey {
         hmac::verify(&self.0, text.as_bytes(), &bytes(seal)?).ok()?;
         serde_json::from_str(text).ok()
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes(hex: &str) -> Option<[u8; SEAL]> {
@@ -157,6 +163,13 @@ mod tests {
         assert_eq!(ControlKey::new("Secret").expect("a key").open(&payload), None);
         assert!(ControlKey::new("").is_none());
         assert!(!format!("{key:?} {payload}").contains("secret"));
+    }
+
+    #[test]
+    fn each_group_of_each_formation_has_a_channel_of_its_own() {
+        let names = [channel("default", 0), channel("default", 1), channel("Default", 0), channel("0 default", 0)];
+        assert_eq!(names[0], "pooler_control_c4e9e7ab5f70edd3");
+        assert!((1..4).all(|n| !names[..n].contains(&names[n])), "{names:?}");
     }
 
     #[test]

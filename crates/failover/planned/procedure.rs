@@ -179,7 +179,9 @@ impl Procedure {
             }
             (State::Checking, Input::Checked(Err(why))) => Some(self.give_up(why, now)),
             (State::Finding, Input::Found(others)) => Some(self.found(others, now)),
-            (State::Asking(_), Input::Ready(pooler, Err(why))) => self.not_ready(pooler, &why, now),
+            (State::Asking(_) | State::Draining(_), Input::Ready(pooler, Err(why))) => {
+                self.not_ready(pooler, &why, now)
+            }
             (State::Asking(waiting), Input::Ready(pooler, Ok(()))) => {
                 waiting.remove(&pooler);
                 let everybody = waiting.is_empty();
@@ -194,7 +196,7 @@ impl Procedure {
                 let everybody = waiting.is_empty();
                 let said = waiting.values().all(Option::is_some);
                 match (everybody, said && now >= self.drained_by()) {
-                    (true, _) => Some(self.commit("no transaction is in progress".to_owned(), now)),
+                    (true, _) => Some(self.drained(now)),
                     (false, true) => self.late(now),
                     (false, false) => None,
                 }
@@ -254,7 +256,11 @@ impl Procedure {
             return Some(self.give_up(why, now));
         }
         self.leave_out(pooler, &why, now);
-        matches!(&self.state, State::Asking(waiting) if waiting.is_empty()).then(|| self.asked(now))
+        match &self.state {
+            State::Asking(waiting) if waiting.is_empty() => Some(self.asked(now)),
+            State::Draining(waiting) if waiting.is_empty() => Some(self.drained(now)),
+            _ => None,
+        }
     }
 
     /// By force: it goes on without that one.
@@ -291,6 +297,10 @@ impl Procedure {
         self.paused_at = Some(now);
         let limit = self.plan.limits.drain + GRACE;
         self.step(text, (State::Draining(waiting), Order::Pause(now + self.plan.limits.expiry), limit), now)
+    }
+
+    fn drained(&mut self, now: Instant) -> Order {
+        self.commit("no transaction is in progress".to_owned(), now)
     }
 
     fn commit(&mut self, text: String, now: Instant) -> Order {

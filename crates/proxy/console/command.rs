@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::ConsoleError;
 use super::show::Show;
+use crate::follow::Wish;
 use crate::state::Shutdown;
 
 /// Longest argument, in bytes.
@@ -46,6 +47,8 @@ pub enum Command {
     WaitClose(Option<String>),
     /// SHUTDOWN.
     Shutdown(Shutdown),
+    /// FAILOVER.
+    Failover(Wish),
 }
 
 /// Parameters that drivers set and ask for when they connect, with the values PgBouncer answers.
@@ -80,6 +83,7 @@ impl Command {
         }
         match rest {
             _ if verb == "PAUSE" => pause(rest),
+            _ if verb == "FAILOVER" => failover(rest),
             [] => Self::with_argument(&verb, None),
             [argument] => Self::with_argument(&verb, Some(argument)),
             _ => None,
@@ -118,7 +122,7 @@ impl Command {
             Self::ShowParameter(..) | Self::SetParameter => true,
             Self::Set(..) | Self::Reload | Self::Pause(..) | Self::Resume(_) | Self::Suspend | Self::Kill(_) => false,
             Self::KillClient(_) | Self::Disable(_) | Self::Enable(_) | Self::Reconnect(_) => false,
-            Self::WaitClose(_) | Self::Shutdown(_) => false,
+            Self::WaitClose(_) | Self::Shutdown(_) | Self::Failover(_) => false,
         }
     }
 
@@ -139,6 +143,7 @@ impl Command {
             Self::Reconnect(_) => "RECONNECT",
             Self::WaitClose(_) => "WAIT_CLOSE",
             Self::Shutdown(_) => "SHUTDOWN",
+            Self::Failover(_) => "FAILOVER",
         }
         .to_owned()
     }
@@ -163,6 +168,34 @@ fn pause(arguments: &[Token]) -> Option<Command> {
         _ => return None,
     };
     Some(Command::Pause(database, limit))
+}
+
+/// `FAILOVER [formation] [TO node] [DRY_RUN] [FORCE]`; a formation with the name of a word needs quotes.
+fn failover(arguments: &[Token]) -> Option<Command> {
+    let mut wish = Wish::default();
+    let mut rest = arguments;
+    loop {
+        rest = match rest {
+            [] => return Some(Command::Failover(wish)),
+            [to, node, rest @ ..] if to.is_word("TO") && wish.to.is_none() => {
+                wish.to = Some(node.name()?);
+                rest
+            }
+            [word, rest @ ..] if word.is_word("DRY_RUN") && !wish.dry_run => {
+                wish.dry_run = true;
+                rest
+            }
+            [word, rest @ ..] if word.is_word("FORCE") && !wish.force => {
+                wish.force = true;
+                rest
+            }
+            [name, rest @ ..] if rest.len() + 1 == arguments.len() && !name.is_word("TO") => {
+                wish.formation = Some(name.name()?);
+                rest
+            }
+            _ => return None,
+        }
+    }
 }
 
 /// `SET key = value` or `SET key TO value`.

@@ -34,6 +34,23 @@ fn a_pause_may_have_an_end() {
 }
 
 #[test]
+fn a_failover_may_name_its_formation_and_its_successor() {
+    let wish = |formation: Option<&str>, to: Option<&str>| Wish {
+        formation: formation.map(str::to_owned),
+        to: to.map(str::to_owned),
+        ..Wish::default()
+    };
+    assert_eq!(parse("FAILOVER"), Command::Failover(wish(None, None)));
+    assert_eq!(parse("failover main to \"node-2\";"), Command::Failover(wish(Some("main"), Some("node-2"))));
+    assert_eq!(parse("FAILOVER \"to\" TO to"), Command::Failover(wish(Some("to"), Some("to"))));
+    let forced = Wish { force: true, dry_run: true, ..wish(None, Some("n")) };
+    assert_eq!(parse("FAILOVER FORCE TO n DRY_RUN"), Command::Failover(forced));
+    for wrong in ["FAILOVER TO", "FAILOVER a b", "FAILOVER FORCE FORCE", "FAILOVER TO a TO b", "FAILOVER TO a main"] {
+        assert!(Command::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_value_is_a_word_or_stands_in_single_quotes() {
     let set = |key: &str, value: &str| Command::Set(key.into(), value.into());
     assert_eq!(parse("SET verbose=1"), set("verbose", "1"));
@@ -90,7 +107,7 @@ fn who_may_only_look_may_not_act() {
     for looks in ["SHOW POOLS", "SHOW timezone", "SET timezone = 'x'"] {
         assert!(parse(looks).only_looks(), "{looks}");
     }
-    for acts in ["SHOW FDS", "PAUSE", "SET verbose = 1", "RELOAD", "SHUTDOWN", "WAIT_CLOSE"] {
+    for acts in ["SHOW FDS", "PAUSE", "SET verbose = 1", "RELOAD", "SHUTDOWN", "WAIT_CLOSE", "FAILOVER"] {
         assert!(!parse(acts).only_looks(), "{acts}");
     }
 }

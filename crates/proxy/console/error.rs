@@ -11,6 +11,8 @@ use crate::control::ControlError;
 const INVALID_CURSOR_NAME: SqlState = SqlState("34000");
 /// A portal of that name exists already.
 const DUPLICATE_CURSOR: SqlState = SqlState("42P03");
+/// Somebody else has the lock.
+const LOCK_NOT_AVAILABLE: SqlState = SqlState("55P03");
 /// Longest part of a command that is repeated in an error.
 const MAX_REPEATED: usize = 100;
 
@@ -32,6 +34,14 @@ pub enum ConsoleError {
     NotAvailable(&'static str),
     #[error("canceling statement due to user request")]
     Canceled,
+    #[error("{0}")]
+    NoFailover(String),
+    #[error("{0}")]
+    FailoverLocked(String),
+    #[error("{0}")]
+    FailoverAborted(String),
+    #[error("{0}")]
+    FailoverStranded(String),
     #[error("prepared statement \"{0}\" does not exist")]
     NoSuchStatement(String),
     #[error("prepared statement \"{0}\" already exists")]
@@ -62,7 +72,10 @@ impl ConsoleError {
             Self::Control(error) => error.sqlstate(),
             Self::ReloadFailed(_) => sqlstate::CONFIG_FILE_ERROR,
             Self::NotAvailable(_) => sqlstate::FEATURE_NOT_SUPPORTED,
-            Self::Canceled => sqlstate::QUERY_CANCELED,
+            Self::Canceled | Self::FailoverAborted(_) => sqlstate::QUERY_CANCELED,
+            Self::NoFailover(_) => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::FailoverLocked(_) => LOCK_NOT_AVAILABLE,
+            Self::FailoverStranded(_) => sqlstate::CANNOT_CONNECT_NOW,
             Self::NoSuchStatement(_) => sqlstate::INVALID_SQL_STATEMENT_NAME,
             Self::StatementExists(_) => sqlstate::DUPLICATE_PREPARED_STATEMENT,
             Self::NoSuchPortal(_) => INVALID_CURSOR_NAME,

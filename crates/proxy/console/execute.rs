@@ -82,6 +82,7 @@ impl Console {
                 Waited::Done(done) => done?,
                 Waited::Canceled => return Err(ConsoleError::Canceled.into()),
             },
+            Command::Failover(wish) => self.failover(&services, wish).await?,
             Command::Shutdown(how) => {
                 control::shutdown(&services, *how);
                 if *how == Shutdown::Immediate {
@@ -92,14 +93,19 @@ impl Console {
         Ok(())
     }
 
-    fn notice(&mut self, text: &str, detail: &str) {
+    pub(super) fn notice(&mut self, text: &str, detail: &str) {
         messages::report(&mut self.unsent, Severity::Notice, sqlstate::SUCCESSFUL_COMPLETION, text, detail);
     }
 
     /// Waits for something that takes its time, unless the operator leaves, must go, or cancels.
     async fn wait<T>(&mut self, done: impl Future<Output = T>) -> Result<Waited<T>, End> {
-        self.send().await?;
         self.handle.take_canceled();
+        self.wait_on(done).await
+    }
+
+    /// The same for what is waited for again and again: a cancel in between counts.
+    pub(super) async fn wait_on<T>(&mut self, done: impl Future<Output = T>) -> Result<Waited<T>, End> {
+        self.send().await?;
         self.handle.set_doing(Doing::Waiting, None);
         let waited = tokio::select! {
             done = done => Ok(Waited::Done(done)),
@@ -127,7 +133,8 @@ async fn reload(services: Arc<Services>) -> Result<(), ConsoleError> {
     }
 }
 
-enum Waited<T> {
+/// How a wait has ended.
+pub(super) enum Waited<T> {
     Done(T),
     Canceled,
 }

@@ -5,6 +5,7 @@ mod command;
 mod error;
 mod execute;
 mod extended;
+mod failover;
 mod formations;
 mod moment;
 mod pools;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::table::Answer;
-use super::{catalog, formations, pools, sockets, stats, various};
+use super::{catalog, failover, formations, pools, sockets, stats, various};
 use crate::services::Services;
 
 macro_rules! shows {
@@ -37,6 +37,8 @@ shows! {
     DnsHosts = "DNS_HOSTS";
     /// DNS zones, of which there are none.
     DnsZones = "DNS_ZONES";
+    /// The last failovers, and their steps.
+    Failovers = "FAILOVERS";
     /// Descriptors, for PgBouncer's old way of restarting.
     Fds = "FDS";
     /// Formations that are followed, and their nodes.
@@ -92,6 +94,7 @@ impl Show {
             Self::Databases => catalog::databases(services),
             Self::DnsHosts => various::dns_hosts(services),
             Self::DnsZones => various::dns_zones(),
+            Self::Failovers => failover::failovers(services),
             Self::Formations => formations::formations(services),
             Self::Lists => various::lists(services),
             Self::Mem => various::mem(services),
@@ -118,7 +121,7 @@ impl Show {
 pub fn help() -> String {
     let tables: Vec<_> = Show::ALL.iter().map(|show| show.word()).collect();
     format!(
-        "\n\tSHOW {}\n\tSET key = arg\n\tRELOAD\n\tPAUSE [<db>] [FOR <seconds>]\n\tRESUME [<db>]\n\tDISABLE <db>\
+        "\n\tSHOW {}\n\tSET key = arg\n\tRELOAD\n\tPAUSE [<db>] [FOR <seconds>]\n\tRESUME [<db>]\n\tFAILOVER [<formation>] [TO <node>] [DRY_RUN] [FORCE]\n\tDISABLE <db>\
          \n\tENABLE <db>\n\tRECONNECT [<db>]\n\tKILL [<db>]\n\tKILL_CLIENT <client_id>\n\tWAIT_CLOSE [<db>]\n\tSHUTDOWN\
          \n\tSHUTDOWN WAIT_FOR_SERVERS\n\tSHUTDOWN WAIT_FOR_CLIENTS",
         tables.join("|")

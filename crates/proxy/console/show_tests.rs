@@ -1,7 +1,7 @@
 //! The columns of each table: names, order and types are what exporters and scripts rely on.
 
 use super::super::table::{Answer, Kind, Table};
-use super::super::{catalog, formations, pools, sockets, various};
+use super::super::{catalog, failover, formations, pools, sockets, various};
 use super::*;
 
 /// Columns in PgBouncer's order; a number stands for its type as in its source: i = int4, q = int8, t = text.
@@ -90,5 +90,13 @@ fn formations_have_a_row_for_each_node() {
         &formations::FORMATIONS,
         "name:t formation:t group gate:t why:t epoch monitor:t monitor_age_ms:t node:t host:t port:t target:t reported:t \
          goal:t health:t says:t timeline:t lsn:t lag:t priority:t",
+    );
+}
+
+#[test]
+fn failovers_have_a_row_for_each_step() {
+    assert_columns(
+        &failover::FAILOVERS,
+        "began:t formation:t kind:t outcome:t from:t to:t held_ms:q step:t step_ms:t text:t",
     );
 }

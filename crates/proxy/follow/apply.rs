@@ -63,7 +63,7 @@ pub(crate) fn stand_as_others(services: &Services, pool: &Arc<SharedPool>) {
     }
 }
 
-fn pools(services: &Services, config: &Config, formation: &str) -> Vec<Arc<SharedPool>> {
+pub(super) fn pools(services: &Services, config: &Config, formation: &str) -> Vec<Arc<SharedPool>> {
     let mut pools = services.pools.all();
     pools.retain(|pool| follows(config, &pool.database, formation));
     pools

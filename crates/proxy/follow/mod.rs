@@ -6,6 +6,7 @@
 mod admission;
 mod apply;
 mod monitor;
+mod planned;
 mod probing;
 mod session;
 mod watched;
@@ -21,6 +22,7 @@ use tracing::info;
 
 pub use admission::{admit, error, given_up, lost, opening_failed};
 pub(crate) use apply::stand_as_others;
+pub use planned::{History, Kind, Progress, Record, Running, Wish, begin as begin_failover};
 pub(crate) use watched::address;
 pub use watched::{Standing, Watched};
 
@@ -33,6 +35,8 @@ pub struct Follow {
     formations: Mutex<BTreeMap<String, Arc<Watched>>>,
     /// Counts primaries over all followers: pools know epochs by these numbers, which never begin anew.
     epochs: AtomicU64,
+    /// The last failovers.
+    history: Arc<History>,
 }
 
 impl Follow {
@@ -44,6 +48,11 @@ impl Follow {
     /// All formations, in alphabetical order.
     pub fn all(&self) -> Vec<Arc<Watched>> {
         lock(&self.formations).values().cloned().collect()
+    }
+
+    /// The last failovers, the oldest first.
+    pub fn history(&self) -> Vec<Record> {
+        self.history.all()
     }
 
     /// Which primary the servers of a database are to be opened to; none if it does not follow one.
@@ -70,7 +79,8 @@ pub fn obey(services: &Arc<Services>, config: &Config) {
     formations.retain(stays);
     for (name, formation) in &config.formations {
         if !formations.contains_key(name) {
-            let watched = Arc::new(Watched::new(name, formation.clone(), wait_timeout));
+            let watched =
+                Arc::new(Watched::new(name, formation.clone(), wait_timeout, services.follow.history.clone()));
             let task = services.house.spawn(watcher::keep_watching(services.clone(), watched.clone()));
             watched.set_task(task.abort_handle());
             formations.insert(name.clone(), watched);
@@ -92,9 +102,6 @@ pub async fn settle(services: &Services, limit: Duration) {
 /// What a configuration asks for and this version cannot do, in words.
 pub fn unavailable(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
-    if !config.global.control_secret.reveal().is_empty() {
-        found.push("control_secret: planned failovers are not available yet".to_owned());
-    }
     for (name, database) in &config.databases {
         if database.role == Role::Standby {
             found.push(format!("databases.{name}: role standby is not available yet"));
@@ -118,9 +125,8 @@ mod tests {
             let loaded = Config::from_text(std::path::Path::new("x.toml"), &text);
             unavailable(&loaded.unwrap_or_else(|problems| panic!("{problems}")).config).join("\n")
         };
-        assert_eq!(words("[databases.a]\nformation = 'main'"), "");
+        assert_eq!(words("control_secret = 's'\n[databases.a]\nformation = 'main'"), "");
         for (text, expected) in [
-            ("control_secret = 's'", "control_secret: "),
             ("[databases.a]\nformation = 'main'\nrole = 'standby'", "databases.a: role standby"),
             ("[databases.a]\nhost = 'x,y'\ntarget_session_attrs = 'read-write'", "databases.a: target_session_attrs"),
         ] {

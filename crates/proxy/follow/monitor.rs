@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use super::planned::Attendant;
 use super::session::{self, Account, Row};
 use super::watched::Watched;
 use crate::address::Endpoint;
@@ -45,10 +46,12 @@ pub async fn keep(
     events: mpsc::Sender<Event>,
 ) -> Infallible {
     let is_keeper = watched.formation.monitor.user == KEEPER;
-    let mut visit = Visit { services, watched, reading, events, reads_view: !is_keeper, answered: false };
+    let attendant = Attendant::new(services.clone(), watched.clone());
+    let mut visit = Visit { services, watched, reading, events, attendant, reads_view: !is_keeper, answered: false };
     let (mut pause, mut complaint) = (PAUSES.0, String::new());
     loop {
         let lost = visit.any_host().await;
+        visit.attendant.leave();
         visit.report(Event::MonitorLost).await;
         let name = &visit.watched.name;
         if std::mem::take(&mut visit.answered) {
@@ -72,6 +75,8 @@ struct Visit {
     watched: Arc<Watched>,
     reading: Arc<Reading>,
     events: mpsc::Sender<Event>,
+    /// Hears what coordinators of planned failovers say.
+    attendant: Attendant,
     /// The view that `pooler monitor-sql` makes, or else the tables behind it.
     reads_view: bool,
     /// A table has been read since this was asked last.
@@ -104,6 +109,11 @@ impl Visit {
     /// Listens first and reads then, so that nothing is missed in between.
     async fn follow(&mut self, mut wire: Wire) -> Result<Infallible, LoginError> {
         self.ask(&mut wire, "listen state").await?;
+        let listen = self.attendant.listen();
+        self.ask(&mut wire, &listen).await?;
+        let announcement = self.attendant.announcement();
+        let (_, rows) = self.try_read(&mut wire, &announcement).await?;
+        self.attendant.announced(&rows);
         self.report(Event::MonitorBack).await;
         let (_, rows) = self.ask(&mut wire, Timeouts::QUERY).await?;
         let timeouts = rows.first().and_then(session::columns).and_then(|row| Timeouts::parse(&row).ok());
@@ -118,6 +128,10 @@ impl Visit {
             self.answered = true;
             self.report(Event::Snapshot(Snapshot { asked_at, nodes, timeouts })).await;
             loop {
+                while let Some(question) = self.attendant.question() {
+                    let (asked_at, rows) = self.try_read(&mut wire, &question).await?;
+                    self.attendant.answered(asked_at, &rows);
+                }
                 let due = Instant::from_std(asked_at) + *every.borrow_and_update();
                 tokio::select! {
                     message = wire.message() => {
@@ -125,9 +139,13 @@ impl Visit {
                         if tag == b'E' {
                             return Err(LoginError::Refused(crate::server::connection::server_report(body)));
                         }
+                        self.attendant.hear(tag, body);
                         if let Some(hint) = hint(tag, body) {
                             self.report(Event::Hint(hint)).await;
                         }
+                    }
+                    reply = self.attendant.reply() => {
+                        self.try_read(&mut wire, &reply).await?;
                     }
                     () = self.reading.now.notified() => {
                         // However much happens, the monitor is not asked without end.
@@ -141,20 +159,39 @@ impl Visit {
         }
     }
 
-    async fn ask(&self, wire: &mut Wire, sql: &str) -> Result<(std::time::Instant, Vec<Row>), LoginError> {
+    async fn ask(&mut self, wire: &mut Wire, sql: &str) -> Result<(std::time::Instant, Vec<Row>), LoginError> {
         let mut request = Vec::with_capacity(512);
         messages::query(&mut request, sql.as_bytes());
         self.read(wire, &request).await
     }
 
-    async fn read(&self, wire: &mut Wire, request: &[u8]) -> Result<(std::time::Instant, Vec<Row>), LoginError> {
-        let mut hints = Vec::new();
-        let asking = session::ask(wire, request, |tag, body| hints.extend(hint(tag, body)));
+    async fn read(&mut self, wire: &mut Wire, request: &[u8]) -> Result<(std::time::Instant, Vec<Row>), LoginError> {
+        let (mut hints, attendant) = (Vec::new(), &mut self.attendant);
+        let aside = |tag: u8, body: &[u8]| {
+            attendant.hear(tag, body);
+            hints.extend(hint(tag, body));
+        };
+        let asking = session::ask(wire, request, aside);
         let answer = timeout(ANSWER_LIMIT, asking).await.unwrap_or(Err(LoginError::Timeout));
         for hint in hints {
             self.report(Event::Hint(hint)).await;
         }
         answer
+    }
+
+    /// For what only planned failovers need: a refusal is no reason not to follow.
+    async fn try_read(
+        &mut self,
+        wire: &mut Wire,
+        request: &[u8],
+    ) -> Result<(std::time::Instant, Vec<Row>), LoginError> {
+        match self.read(wire, request).await {
+            Err(LoginError::Refused(report)) => {
+                info!("formation {}: the monitor refuses: {}", self.watched.name, report.message);
+                Ok((std::time::Instant::now(), Vec::new()))
+            }
+            answer => answer,
+        }
     }
 
     fn request(&self) -> Vec<u8> {
@@ -173,7 +210,8 @@ impl Visit {
     }
 }
 
-fn account(services: &Services, watched: &Watched) -> Account {
+/// Who asks the monitor.
+pub(super) fn account(services: &Services, watched: &Watched) -> Account {
     let config = services.config.load_full();
     let formation = &watched.formation;
     let tls = services.tls.load().monitors.get(&*watched.name).cloned();
@@ -186,7 +224,8 @@ fn account(services: &Services, watched: &Watched) -> Account {
     }
 }
 
-fn endpoint(host: &MonitorHost) -> Endpoint {
+/// Where a monitor listens.
+pub(super) fn endpoint(host: &MonitorHost) -> Endpoint {
     match &host.host {
         Host::Tcp(name) => Endpoint::Tcp(name.as_str().into(), host.port),
         Host::Unix(directory) => Endpoint::Unix(directory.clone(), host.port),

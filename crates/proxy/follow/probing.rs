@@ -190,7 +190,7 @@ pub(super) fn failure(error: &LoginError) -> Failure {
 /// Who asks the nodes: whoever is certain to be let in. That is the user whom a database of the formation forces on its
 /// clients, or who runs its `auth_query`; else the monitor's own user, who then needs to be a role of the nodes, too. None
 /// of them may be read-only by its own default: a node that says so of a probe is taken at its word.
-fn account(services: &Services, formation: &str) -> Account {
+pub(super) fn account(services: &Services, formation: &str) -> Account {
     let config = services.config.load_full();
     let (user, dbname, secret) = whom(&config, formation);
     let global = config.global.clone();

@@ -1,15 +1,20 @@
 //! What the house knows of a formation it follows, and what others tell its watcher.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use failover::{Change, Decision, Endpoint, Event, Follower, Probed, Report, Route, Settings, Signal, Step, Truth};
+use failover::{
+    Change, Decision, Endpoint, Event, Follower, Outcome, Probed, ProcedureId, Report, Route, Settings, Signal, Step,
+    Truth,
+};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
+use super::planned::{History, Kind, Record};
+use crate::clock::Micros;
 use crate::services::lock;
 
 /// Most answers of new server connections that wait for the watcher; more say nothing new.
@@ -43,18 +48,34 @@ pub struct Watched {
     pub held_time: AtomicU64,
     /// Told when something lies in the inbox.
     pub told: Notify,
+    /// The session that follows the monitor, by its process id there; 0 while there is none.
+    pub(super) monitor_pid: AtomicI32,
+    /// The planned failover that this process coordinated last.
+    pub(super) own_procedure: Mutex<Option<ProcedureId>>,
+    /// This process coordinates a planned failover.
+    pub(super) coordinates: AtomicBool,
+    /// Messages of poolers that were not obeyed.
+    pub rejected: AtomicU64,
+    /// How often another primary was followed, by who wanted it: see [`Kind`].
+    pub failovers: [AtomicU64; 3],
+    history: Arc<History>,
+    /// Who wanted the stop that is in force, and since when.
+    stopped: Mutex<Option<(Kind, Micros)>>,
     inbox: Mutex<Inbox>,
     follower: Mutex<Follower>,
     standing: watch::Sender<Standing>,
     task: Mutex<Option<AbortHandle>>,
 }
 
-/// What server connections have learned. It cannot grow: signals of a kind are one, and answers are few.
+/// What server connections have learned, and planned failovers. It cannot grow: signals of a kind are one, and answers
+/// are few.
 #[derive(Debug, Default)]
 struct Inbox {
     epoch: u64,
     signals: Vec<Signal>,
     answers: VecDeque<Probed>,
+    /// The last word of a planned failover, which replaces those before.
+    planned: Option<Event>,
 }
 
 impl Inbox {
@@ -74,13 +95,13 @@ impl Inbox {
     fn take(&mut self) -> Vec<Event> {
         let epoch = self.epoch;
         let signals = self.signals.drain(..).map(|signal| Event::Signal { epoch, signal });
-        signals.chain(self.answers.drain(..).map(Event::Probed)).collect()
+        signals.chain(self.answers.drain(..).map(Event::Probed)).chain(self.planned.take()).collect()
     }
 }
 
 impl Watched {
     /// A formation of which nothing is known yet.
-    pub fn new(name: &str, formation: config::Formation, wait_timeout: Duration) -> Self {
+    pub fn new(name: &str, formation: config::Formation, wait_timeout: Duration, history: Arc<History>) -> Self {
         let settings = Settings {
             formation: formation.formation.as_str().into(),
             group: i32::try_from(formation.group).unwrap_or(i32::MAX),
@@ -96,6 +117,13 @@ impl Watched {
             switches: AtomicU64::new(0),
             held_time: AtomicU64::new(0),
             told: Notify::new(),
+            monitor_pid: AtomicI32::new(0),
+            own_procedure: Mutex::default(),
+            coordinates: AtomicBool::new(false),
+            rejected: AtomicU64::new(0),
+            failovers: Default::default(),
+            history,
+            stopped: Mutex::default(),
             inbox: Mutex::default(),
             follower: Mutex::new(Follower::new(settings, Instant::now())),
             standing: watch::Sender::default(),
@@ -139,18 +167,40 @@ impl Watched {
 
     fn count(&self, change: &Change) {
         let held = match change {
-            Change::Held(_) => {
+            Change::Held(why) => {
                 self.holds.fetch_add(1, Ordering::Relaxed);
+                *lock(&self.stopped) = Some((Kind::of(why), Micros::now()));
                 return;
             }
-            Change::Switched { held, .. } => {
+            Change::Switched { held, to, .. } => {
                 self.switches.fetch_add(1, Ordering::Relaxed);
+                self.remember(&to.endpoint, *held);
                 held
             }
             Change::Resumed(_, held) => held,
             _ => return,
         };
         self.held_time.fetch_add(held.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Notes a failover, unless it is the first primary, or whoever coordinates it does so.
+    fn remember(&self, to: &Endpoint, held: Duration) {
+        let Some((kind, began)) = lock(&self.stopped).take() else { return };
+        self.failovers[kind as usize].fetch_add(1, Ordering::Relaxed);
+        let from = self.standing().route.map(|route| route.epoch.identity.endpoint.to_string());
+        if kind == Kind::Planned && self.coordinates.load(Ordering::Relaxed) {
+            return;
+        }
+        self.history.add(Record {
+            began,
+            formation: self.name.clone(),
+            kind,
+            outcome: Outcome::Done.name(),
+            from: from.unwrap_or_default(),
+            to: to.to_string(),
+            held,
+            steps: Vec::new(),
+        });
     }
 
     /// What the follower wants to be asked next.
@@ -181,6 +231,12 @@ impl Watched {
             inbox.answers.push_back(probed);
             self.told.notify_one();
         }
+    }
+
+    /// A planned failover begins, or was given up.
+    pub(super) fn plan(&self, event: Event) {
+        lock(&self.inbox).planned = Some(event);
+        self.told.notify_one();
     }
 
     /// What has come since this was asked last.

@@ -278,7 +278,7 @@ fn input(word: u32) -> (Input, Duration) {
         23 => Input::Accepted,
         24 => Input::Refused("no".into()),
         25 => Input::Unknown("?".into()),
-        26..=27 => Input::Opened { who, endpoint: "h:1".into(), moved: word / 96 % 8 != 0 },
+        26..=27 => Input::Opened { who, endpoint: "h:1".into(), moved: !(word / 96).is_multiple_of(8) },
         28 => Input::Cancel,
         29 => Input::Lost("gone".into()),
         _ => Input::Tick,

@@ -1,0 +1,110 @@
+//! The pooler itself moves the primary.
+
+use crate::command::Failover;
+use crate::harness::{Setup, eventually};
+use crate::scene::Scene;
+use crate::writers::Writers;
+
+const STEPS: [&str; 7] = ["lock", "check", "poolers", "checkpoint", "pause", "commit", "open"];
+
+#[test]
+fn a_planned_failover_is_a_pause_without_an_error() {
+    let scene = Scene::new();
+    let table = scene.table("commanded");
+    let mut idle: Vec<_> = (0..4).map(|_| scene.pooler.client()).collect();
+    let before = scene.primary();
+    let writers = Writers::start(&scene, 8, &table);
+    let steps = Failover::run(&scene.pooler, "").expect("it is possible");
+    writers.advance(200);
+    let outcome = writers.finish(&scene);
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    assert_ne!(scene.primary(), before);
+    for client in &mut idle {
+        assert_eq!(scene.port_of(client), scene.primary_port(), "an idle client is still there, on the new primary");
+    }
+    let names: Vec<_> = steps.iter().map(|step| step.split(':').next().unwrap_or_default()).collect();
+    assert_eq!(names, STEPS, "{steps:?}");
+    let shown = scene.pooler.console().show("FAILOVERS");
+    let shown: Vec<_> = shown.iter().map(|row| (row["step"].as_str(), row["outcome"].as_str())).collect();
+    assert_eq!(shown, STEPS.map(|step| (step, "done")));
+}
+
+#[test]
+fn a_dry_run_touches_nothing_and_says_why_it_would_not_go() {
+    let scene = Scene::new();
+    let before = scene.primary();
+    let mut client = scene.pooler.client();
+    let pid = client.value("select pg_backend_pid()");
+    let steps = Failover::run(&scene.pooler, "main DRY_RUN").expect("it would be possible");
+    assert_eq!(steps.len(), 3, "{steps:?}");
+    let refused = Failover::run(&scene.pooler, &format!("TO {before} DRY_RUN")).expect_err("it is there");
+    assert_eq!(refused.code, "55000");
+    assert!(refused.message.contains("is the primary already"), "{refused:?}");
+    let refused = Failover::run(&scene.pooler, "other").expect_err("there is no such formation");
+    assert_eq!(refused.code, "55000");
+    assert_eq!(client.value("select pg_backend_pid()"), pid, "its server was not even closed");
+    assert!(scene.primary() == before && !scene.pooler.log().contains("transactions wait"));
+    assert!(scene.pooler.console().show("FAILOVERS").is_empty());
+}
+
+#[test]
+fn a_transaction_that_does_not_end_stops_it_and_nothing_happens() {
+    let scene = Scene::with(|setup: Setup| setup.set("pause_expiry", 2));
+    let before = scene.primary();
+    let mut client = scene.pooler.client();
+    client.rows("begin");
+    client.rows("select 1");
+    let mut failover = Failover::begin(&scene.pooler, "");
+    failover.await_step("checkpoint");
+    let mut other = scene.pooler.client();
+    other.send_query("select 2");
+    // A second one, from whomever, does not get in between.
+    assert_eq!(Failover::run(&scene.pooler, "").expect_err("there is one").code, "55P03");
+    let refused = failover.end().expect_err("a transaction is open");
+    assert_eq!(refused.code, "57014");
+    assert!(refused.message.contains("1 servers are still in use here"), "{refused:?}");
+    assert_eq!(other.answer().expect("it goes on").len(), 1);
+    client.rows("commit");
+    assert_eq!(scene.primary(), before);
+}
+
+#[test]
+fn an_operator_can_end_it_before_the_commit_point_and_not_after_it() {
+    let scene = Scene::new();
+    let before = scene.primary();
+    let mut client = scene.pooler.client();
+    client.rows("begin");
+    client.rows("select 1");
+    let mut failover = Failover::begin(&scene.pooler, "");
+    failover.await_step("checkpoint").cancel();
+    let refused = failover.end().expect_err("canceled");
+    assert!(refused.code == "57014" && refused.message.contains("the operator"), "{refused:?}");
+    client.rows("commit");
+    // The session of an operator who is gone ends it as well.
+    client.rows("begin");
+    client.rows("select 1");
+    let mut failover = Failover::begin(&scene.pooler, "");
+    failover.await_step("checkpoint");
+    drop(failover);
+    eventually("it is given up", || scene.pooler.log().matches("was given up").count() >= 2);
+    client.rows("commit");
+    assert_eq!(scene.primary(), before);
+    let mut failover = Failover::begin(&scene.pooler, "");
+    failover.await_step("commit").cancel();
+    let steps = failover.end().expect("there is no way back");
+    assert!(steps.iter().any(|step| step.contains("there is no way back: ")), "{steps:?}");
+    assert_ne!(scene.primary(), before);
+}
+
+#[test]
+fn force_ends_a_transaction_that_does_not_end_by_itself() {
+    let scene = Scene::with(|setup: Setup| setup.set("pause_expiry", 8));
+    let before = scene.primary();
+    let mut client = scene.pooler.client();
+    client.rows("begin");
+    client.rows("select 1");
+    let to = scene.formation.nodes().into_iter().find(|node| *node != before).expect("a standby");
+    Failover::run(&scene.pooler, &format!("main TO {to} FORCE")).expect("it goes on");
+    assert_eq!(scene.primary(), to);
+    client.try_rows("select 1").expect_err("its server is gone");
+}
