@@ -109,6 +109,10 @@ pub async fn serve(services: Arc<Services>, desk: Arc<Desk>, peer: Peer, in_flig
         Ok(Outcome::Console(presence, access)) => {
             drop(place);
             let house = services.house.clone();
+            // What waits for the next words, such as the end of a SCRAM dialogue, does not go with the socket.
+            if wire.send(&[]).await.is_err() {
+                return;
+            }
             let (socket, early) = wire.into_parts();
             let Ok(socket) = socket.detach() else { return };
             house.spawn(async move {
