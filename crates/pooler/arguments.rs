@@ -51,6 +51,26 @@ pub enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Have the running pooler move the primary of a formation, without an error for any client.
+    ///
+    /// Exit codes: 0 done; 1 not possible, nothing touched; 2 another one is under way; 3 given up, traffic goes on as
+    /// before; 4 accepted by the monitor, but no writable node in time; 5 done, but some pooler has not confirmed.
+    Failover {
+        /// The configuration that the pooler runs with.
+        config: Option<PathBuf>,
+        /// The formation, by its name in the configuration; needed if there are several.
+        #[arg(long, value_name = "NAME")]
+        formation: Option<String>,
+        /// The node that is to become the primary; else the monitor chooses.
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+        /// Only say whether it is possible.
+        #[arg(long)]
+        dry_run: bool,
+        /// Go on although transactions do not end, or another pooler cannot be told.
+        #[arg(long)]
+        force: bool,
+    },
     /// Print a pgbouncer.ini as TOML.
     Import {
         /// The pgbouncer.ini.

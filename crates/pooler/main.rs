@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod failover;
 mod log;
 mod start;
 
@@ -30,6 +31,11 @@ fn main() -> ExitCode {
         Some(Command::Check { config, connect }) => check::check(config.as_deref(), *connect),
         Some(Command::Import { file }) => check::import(file),
         Some(Command::MonitorSql { config, formation }) => check::monitor_sql(config.as_deref(), formation.as_deref()),
+        Some(Command::Failover { config, formation, to, dry_run, force }) => {
+            let wish =
+                failover::Wish { formation: formation.as_deref(), to: to.as_deref(), dry_run: *dry_run, force: *force };
+            failover::failover(config.as_deref(), &wish)
+        }
         None => start::start(&arguments),
     }
 }

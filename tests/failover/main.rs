@@ -10,6 +10,7 @@ mod crash;
 mod monitor;
 mod planned;
 mod poolers;
+mod program;
 mod scene;
 mod standing;
 mod switchover;

@@ -416,7 +416,7 @@ impl Procedure {
     }
 
     fn end(&mut self, outcome: Outcome, resume: bool, now: Instant) -> Order {
-        if !matches!(outcome, Outcome::Done | Outcome::Rehearsed) {
+        if outcome != Outcome::Done {
             self.note(outcome.to_string(), now);
         }
         self.state = State::Ended(outcome);

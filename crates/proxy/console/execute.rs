@@ -105,8 +105,8 @@ impl Console {
 
     /// The same for what is waited for again and again: a cancel in between counts.
     pub(super) async fn wait_on<T>(&mut self, done: impl Future<Output = T>) -> Result<Waited<T>, End> {
-        self.send().await?;
         self.handle.set_doing(Doing::Waiting, None);
+        self.send().await?;
         let waited = tokio::select! {
             done = done => Ok(Waited::Done(done)),
             interruption = interrupted(&self.handle) => match interruption {

@@ -9,6 +9,7 @@ mod failover;
 mod formations;
 mod moment;
 mod pools;
+pub mod remote;
 mod request;
 mod show;
 mod sockets;
