@@ -12,6 +12,7 @@ mod planned;
 mod poolers;
 mod program;
 mod scene;
+mod soak;
 mod standing;
 mod switchover;
 mod writers;

@@ -14,6 +14,8 @@ pub struct Writers {
     table: String,
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
+    /// The longest that one insert took since somebody asked, in microseconds.
+    slowest: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Diary>>,
 }
 
@@ -43,7 +45,7 @@ impl Writers {
 
     /// The same through another pooler.
     pub fn through(pooler: &Pooler, count: u64, table: &str) -> Writers {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, done, slowest) = (Arc::new(AtomicBool::new(false)), Arc::default(), Arc::default());
         let threads = (0..count).map(|number| {
             let writer = Writer {
                 number,
@@ -51,11 +53,12 @@ impl Writers {
                 address: pooler.address(),
                 login: pooler.login(),
                 stop: stop.clone(),
-                done: done.clone(),
+                done: Arc::clone(&done),
+                slowest: Arc::clone(&slowest),
             };
             thread::spawn(move || writer.run())
         });
-        let writers = Writers { table: table.to_owned(), threads: threads.collect(), stop, done };
+        let writers = Writers { table: table.to_owned(), threads: threads.collect(), stop, done, slowest };
         writers.advance(10 * count);
         writers
     }
@@ -64,6 +67,11 @@ impl Writers {
     pub fn advance(&self, count: u64) {
         let wanted = self.done.load(Ordering::Relaxed) + count;
         eventually("the writers go on", || self.done.load(Ordering::Relaxed) >= wanted);
+    }
+
+    /// The longest that one insert took since this was asked last.
+    pub fn slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest.swap(0, Ordering::Relaxed))
     }
 
     /// Stops them, and compares what they saw with the table of the present primary: every acknowledged row is there,
@@ -106,6 +114,7 @@ struct Writer {
     login: Login,
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
+    slowest: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -129,7 +138,9 @@ impl Writer {
                     diary.errors.push(report);
                 }
             }
-            diary.longest = diary.longest.max(began.elapsed());
+            let took = began.elapsed();
+            self.slowest.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
+            diary.longest = diary.longest.max(took);
         }
         diary
     }
