@@ -7,7 +7,7 @@ use crate::template;
 pub const POOLER: &str = "pooler_monitor";
 
 /// The monitor's part: its time limits; a superuser `postgres`, whoever runs the servers; and for poolers a role that
-/// may read the view `pooler.nodes` and nothing else. It has no USAGE on the schema of the extension, whose functions
+/// may read the view `pooler.nodes` and move the primary, and nothing else. It has no USAGE on the schema of the extension, whose functions
 /// anybody with that may call. `pooler.detours` replaces the port that the view shows of a node.
 pub fn monitor(profile: Profile) -> String {
     let settings = profile.monitor_settings();
@@ -27,6 +27,12 @@ create view pooler.nodes as
       left join pooler.detours d using (nodename);
 grant usage on schema pooler to {POOLER};
 grant select on pooler.nodes to {POOLER};
+create function pooler.switchover(formation text, grp int) returns void
+    language sql security definer as 'select pgautofailover.perform_failover(formation, grp)';
+create function pooler.promote(formation text, node text) returns bool
+    language sql security definer as 'select pgautofailover.perform_promotion(formation, node)';
+revoke execute on all functions in schema pooler from public;
+grant execute on all functions in schema pooler to {POOLER};
 ",
         settings = settings.concat(),
     )
@@ -35,8 +41,15 @@ grant select on pooler.nodes to {POOLER};
 /// The first node's part, which the others copy. pg_autoctl has made the database `app`.
 pub fn accounts() -> String {
     let roles = template::ROLES.replace('\n', ";\n");
-    format!("{SUPERUSER}{roles}alter database app owner to app;\ncreate database other owner app;\n")
+    format!("{SUPERUSER}{roles}alter database app owner to app;\ncreate database other owner app;\n{CHECKPOINT}")
 }
+
+/// Before a planned failover a pooler asks the primary for a checkpoint. PostgreSQL 14 lets only superusers do that.
+const CHECKPOINT: &str = "\
+do $$ begin
+    if exists (select from pg_roles where rolname = 'pg_checkpoint') then grant pg_checkpoint to app; end if;
+end $$;
+";
 
 const SUPERUSER: &str = "\
 do $$ begin
