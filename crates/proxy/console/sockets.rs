@@ -221,21 +221,27 @@ pub(super) fn waiting(services: &Arc<Services>) -> Answer {
         let database = config.find_database(&client.database);
         let user: Arc<str> = database.and_then(|found| found.user).map_or_else(|| client.user.clone(), Arc::from);
         let reason = reasons.entry((client.database.clone(), user.clone()));
-        let why = reason.or_insert_with(|| reason_to_wait(services.pools.get(&client.database, &user))).clone();
+        let why =
+            reason.or_insert_with(|| reason_to_wait(services, services.pools.get(&client.database, &user))).clone();
         rows.push(WaitingRow { waited_micros: now.since(client.requested_at()), client, why });
     }
     WAITING.answer(rows.into_iter())
 }
 
 /// Why the clients of a pool wait; a console that waits has no pool.
-fn reason_to_wait(pool: Option<Arc<SharedPool>>) -> String {
+fn reason_to_wait(services: &Services, pool: Option<Arc<SharedPool>>) -> String {
     let Some(pool) = pool else { return "command in progress".to_owned() };
     let hold = pool.with_core(|core, _, _| core.holds().first().copied());
     match hold {
         Some(Hold::Operator | Hold::OperatorUntil(_)) => "paused".to_owned(),
         Some(Hold::Database | Hold::DatabaseUntil(_)) => "database is paused".to_owned(),
         Some(Hold::Shutdown) => "shutting down".to_owned(),
-        Some(Hold::NoPrimary) => "no writable node".to_owned(),
+        Some(Hold::NoPrimary) => {
+            let target = pool.target.load();
+            let watched = target.followed.as_ref().and_then(|followed| services.follow.of(&followed.formation));
+            let why = watched.and_then(|watched| watched.report().why);
+            why.map_or_else(|| "no writable node".to_owned(), |why| why.to_string())
+        }
         Some(Hold::Failover(_)) => "failover".to_owned(),
         None => pool.failure().map_or_else(|| "all servers are busy".to_owned(), |failure| failure.message),
     }

@@ -131,6 +131,7 @@ impl Drive {
             }
         };
         tokio::select! {
+            biased;
             () = cancel.notified() => Input::Cancel,
             () = progress.closed(), if *is_heard => {
                 *is_heard = false;
