@@ -100,7 +100,7 @@ settings! {
     /// How often the serials of DNS zones are compared.
     dns_zone_check_period: Timeout = NEVER, reload().only(&["0"], NO_DNS);
     /// Use the new primary of a planned failover before pg_auto_failover has made it writable by default.
-    failover_early_open: bool = false, reload().only(&["0"], "opening early is not available in this version");
+    failover_early_open: bool = false, reload();
     /// Longest time transactions wait for a writable node; what the monitor's own timeouts need may be less. 0 = none wait.
     failover_wait_timeout: Duration = seconds(90), reload();
     /// Servers a busy client may be given out of turn because its worker used them last.

@@ -58,6 +58,8 @@ fn a_transaction_that_does_not_end_stops_it_and_nothing_happens() {
     failover.await_step("checkpoint");
     let mut other = scene.pooler.client();
     other.send_query("select 2");
+    let why = || scene.pooler.console().show("WAITING").into_iter().map(|row| row["why"].clone()).collect::<Vec<_>>();
+    eventually("it is said why", || why().contains(&"a planned failover is under way".to_owned()));
     // A second one, from whomever, does not get in between.
     assert_eq!(Failover::run(&scene.pooler, "").expect_err("there is one").code, "55P03");
     let refused = failover.end().expect_err("a transaction is open");
@@ -107,4 +109,25 @@ fn force_ends_a_transaction_that_does_not_end_by_itself() {
     Failover::run(&scene.pooler, &format!("main TO {to} FORCE")).expect("it goes on");
     assert_eq!(scene.primary(), to);
     client.try_rows("select 1").expect_err("its server is gone");
+}
+
+#[test]
+fn a_successor_that_is_opened_early_becomes_an_ordinary_primary() {
+    let scene = Scene::with(|setup: Setup| setup.set("failover_early_open", true));
+    let table = scene.table("early");
+    let before = scene.primary();
+    let writers = Writers::start(&scene, 8, &table);
+    let mut client = scene.pooler.client();
+    Failover::run(&scene.pooler, "").expect("it is possible");
+    let waits = client.value("show synchronous_commit");
+    client.rows("discard all");
+    assert_eq!(client.value("show default_transaction_read_only"), "off", "also after DISCARD ALL");
+    eventually("it is writable by default", || scene.pooler.log().contains("is writable by default now"));
+    writers.advance(100);
+    eventually("no server that was opened early is lent", || client.value("show synchronous_commit") == "on");
+    let outcome = writers.finish(&scene);
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    let log = scene.pooler.log();
+    assert!(log.contains(", early, epoch 2") && ["local", "on"].contains(&waits.as_str()), "{waits}");
+    assert_ne!(scene.primary(), before);
 }

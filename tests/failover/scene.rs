@@ -23,6 +23,8 @@ grant execute on function pooler.switchover(text, int), pooler.promote(text, tex
 
 fn furnished(formation: Formation) -> Formation {
     formation.psql(Member::Monitor, FUNCTIONS).expect("functions can be made");
+    let primary = formation.primary().expect("there is a primary");
+    formation.psql(primary, "grant pg_checkpoint to app").expect("there is such a role");
     formation
 }
 

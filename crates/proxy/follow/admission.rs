@@ -5,8 +5,8 @@ use std::time::Instant;
 use failover::{Answer, Probed, Route, Signal, Unfit};
 use protocol::messages;
 
-use super::probing;
 use super::session;
+use super::{early, probing};
 use crate::error::ServerReport;
 use crate::server::connection::split_parameter;
 use crate::server::info::ServerInfo;
@@ -39,6 +39,7 @@ pub async fn admit(
     };
     let answer = probing::answer(wire, note).await?;
     match route.admits(&answer) {
+        Ok(()) if route.early => early::admit(wire).await,
         Ok(()) => Ok(()),
         Err(Unfit::ReadOnly) if is_own_wish(wire).await? => Ok(()),
         Err(unfit) => {

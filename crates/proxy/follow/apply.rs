@@ -8,6 +8,7 @@ use config::Config;
 use failover::{Decision, Identity, Route};
 use pool::Hold;
 
+use super::early;
 use super::watched::{Standing, Watched};
 use crate::client::handle::{ClientHandle, Doing};
 use crate::pools::SharedPool;
@@ -44,9 +45,9 @@ pub(super) fn decision(services: &Arc<Services>, watched: &Arc<Watched>, decisio
             let moved = pools.iter().map(|pool| aim(services, &config, pool, &route)).filter(|moved| *moved).count();
             if moved > 0 {
                 cut(services, &config, &watched.name, &route.epoch.identity);
-                services.house.spawn(cut_again(services.clone(), watched.clone(), route));
+                services.house.spawn(cut_again(services.clone(), watched.clone(), route.clone()));
             }
-            pools.iter().for_each(release);
+            pools.iter().filter(|pool| early::may_open(&config, pool, &route)).for_each(release);
         }
     }
 }
@@ -59,6 +60,9 @@ pub(crate) fn stand_as_others(services: &Services, pool: &Arc<SharedPool>) {
     pool.set_hopeless(standing.as_ref().is_some_and(|standing| standing.is_expired));
     match standing {
         Some(standing) if !standing.is_open => hold_pool(pool),
+        Some(Standing { route: Some(route), .. }) if !early::may_open(&services.config.load(), pool, &route) => {
+            hold_pool(pool)
+        }
         _ => release(pool),
     }
 }
@@ -86,13 +90,19 @@ fn release(pool: &Arc<SharedPool>) {
 fn aim(services: &Services, config: &Config, pool: &Arc<SharedPool>, route: &Arc<Route>) -> bool {
     let Some(database) = config.find_database(&pool.database) else { return false };
     let before = pool.target.load().followed.as_ref().and_then(|followed| followed.route.clone());
-    if before.is_some_and(|before| before.epoch.identity == route.epoch.identity) {
+    let is_same = before.as_ref().is_some_and(|before| before.epoch.identity == route.epoch.identity);
+    if is_same && before.is_some_and(|before| before.early == route.early) {
         return false;
     }
     let followed =
         database.formation.as_deref().map(|name| Followed { formation: name.into(), route: Some(route.clone()) });
     // The target before the epoch: what is opened from then on is opened there.
     pool.target.store(Arc::new(Target::new(config, &database, &pool.user, followed)));
+    if is_same {
+        // Nobody who was opened early stays longer than its transaction.
+        pool.reconnect();
+        return false;
+    }
     let epoch = services.follow.epochs.fetch_add(1, Ordering::Relaxed) + 1;
     pool.with_core(|core, now, out| core.move_epoch(epoch, now, out).count());
     true

@@ -16,9 +16,15 @@ use crate::server::info::{Ends, ServerInfo};
 
 /// A pooler with a database that follows a formation of which nobody knows anything yet.
 fn services() -> (Arc<Services>, Arc<Watched>) {
-    let text = "[databases.app]\nformation = 'main'\nuser = 'app'\n\
-                [formations.main]\nmonitor = 'postgres://u@127.0.0.1:1'\n";
-    let loaded = Config::from_text(Path::new("x.toml"), text);
+    services_with("transaction")
+}
+
+fn services_with(mode: &str) -> (Arc<Services>, Arc<Watched>) {
+    let text = format!(
+        "pool_mode = '{mode}'\n[databases.app]\nformation = 'main'\nuser = 'app'\n\
+         [formations.main]\nmonitor = 'postgres://u@127.0.0.1:1'\n"
+    );
+    let loaded = Config::from_text(Path::new("x.toml"), &text);
     let services = shared(loaded.unwrap_or_else(|problems| panic!("{problems}")).config);
     follow::obey(&services, &services.config.load());
     let watched = services.follow.of("main").expect("it is followed");
@@ -72,6 +78,38 @@ async fn a_pool_is_held_until_a_primary_is_proved_and_then_aimed_at_it() {
     decision(&services, &watched, &Decision::Switch(route(2)));
     assert!(!is_held(&pool) && !pool.is_hopeless() && ports(&pool) == [5002]);
     assert!(pool.with_core(|core, _, _| core.epoch()) > epoch);
+}
+
+fn early(number: u64) -> Route {
+    Route { early: true, ..route(number) }
+}
+
+#[tokio::test]
+async fn servers_that_are_opened_early_are_writable_by_their_own_word_until_they_are_replaced() {
+    let (services, watched) = services();
+    let pool = pool(&services);
+    let says = || {
+        let target = pool.target.load();
+        target.startup.iter().any(|(name, value)| name == b"default_transaction_read_only" && value == b"off")
+    };
+    decision(&services, &watched, &Decision::Switch(early(1)));
+    let (opened_at, epoch) = (Micros::now(), pool.with_core(|core, _, _| core.epoch()));
+    assert!(!is_held(&pool) && says() && !pool.is_outdated(opened_at));
+    decision(&services, &watched, &Decision::Keep(route(1)));
+    assert!(!is_held(&pool) && !says() && pool.is_outdated(opened_at));
+    assert_eq!(pool.with_core(|core, _, _| core.epoch()), epoch, "it is the same primary: nobody is cut");
+}
+
+#[tokio::test]
+async fn sessions_wait_until_an_early_successor_is_an_ordinary_primary() {
+    let (services, watched) = services_with("session");
+    let present = pool(&services);
+    decision(&services, &watched, &Decision::Switch(early(1)));
+    services.pools.remove(&present);
+    let late = pool(&services);
+    assert!(is_held(&present) && is_held(&late));
+    decision(&services, &watched, &Decision::Keep(route(1)));
+    assert!(!is_held(&late));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 
 mod admission;
 mod apply;
+mod early;
 mod monitor;
 mod planned;
 mod probing;
@@ -22,6 +23,7 @@ use tracing::info;
 
 pub use admission::{admit, error, given_up, lost, opening_failed};
 pub(crate) use apply::stand_as_others;
+pub(crate) use early::STARTUP as EARLY_STARTUP;
 pub use planned::{History, Kind, Progress, Record, Running, Wish, begin as begin_failover};
 pub(crate) use watched::address;
 pub use watched::{Standing, Watched};
@@ -74,13 +76,14 @@ pub fn obey(services: &Arc<Services>, config: &Config) {
             info!("formation {name}: is not watched any more");
             watched.end();
         }
+        watched.open_early(config.global.failover_early_open);
         is_same
     };
     formations.retain(stays);
     for (name, formation) in &config.formations {
         if !formations.contains_key(name) {
             let watched =
-                Arc::new(Watched::new(name, formation.clone(), wait_timeout, services.follow.history.clone()));
+                Arc::new(Watched::new(name, formation.clone(), &config.global, services.follow.history.clone()));
             let task = services.house.spawn(watcher::keep_watching(services.clone(), watched.clone()));
             watched.set_task(task.abort_handle());
             formations.insert(name.clone(), watched);

@@ -101,12 +101,13 @@ impl Inbox {
 
 impl Watched {
     /// A formation of which nothing is known yet.
-    pub fn new(name: &str, formation: config::Formation, wait_timeout: Duration, history: Arc<History>) -> Self {
+    pub fn new(name: &str, formation: config::Formation, global: &config::Global, history: Arc<History>) -> Self {
+        let wait_timeout = global.failover_wait_timeout;
         let settings = Settings {
             formation: formation.formation.as_str().into(),
             group: i32::try_from(formation.group).unwrap_or(i32::MAX),
             truth: Truth::Monitor,
-            early_open: false,
+            early_open: global.failover_early_open,
             wait_timeout: Some(wait_timeout),
         };
         Self {
@@ -201,6 +202,11 @@ impl Watched {
             held,
             steps: Vec::new(),
         });
+    }
+
+    /// After a RELOAD.
+    pub(super) fn open_early(&self, early_open: bool) {
+        lock(&self.follower).reconfigure(early_open, Some(self.wait_timeout));
     }
 
     /// What the follower wants to be asked next.

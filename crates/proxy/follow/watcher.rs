@@ -77,14 +77,16 @@ async fn watch(services: Arc<Services>, watched: Arc<Watched>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gist {
     Held { is_expired: bool },
-    Open { epoch: u64 },
+    Open { epoch: u64, early: bool },
 }
 
 impl Gist {
     fn of(decision: &Decision) -> Self {
         match decision {
             Decision::Hold(hold) => Self::Held { is_expired: hold.expired },
-            Decision::Keep(route) | Decision::Switch(route) => Self::Open { epoch: route.epoch.number },
+            Decision::Keep(route) | Decision::Switch(route) => {
+                Self::Open { epoch: route.epoch.number, early: route.early }
+            }
         }
     }
 }

@@ -77,6 +77,10 @@ impl Target {
                 startup.push((name.into(), value.as_bytes().to_vec()));
             }
         }
+        if followed.as_ref().and_then(|followed| followed.route.as_ref()).is_some_and(|route| route.early) {
+            let early = follow::EARLY_STARTUP.into_iter();
+            startup.extend(early.map(|(name, value)| (name.into(), value.into())));
+        }
         Self {
             endpoints: match &followed {
                 None => endpoints(config, database),
