@@ -1,5 +1,7 @@
 //! The pooler itself moves the primary.
 
+use lab::Member;
+
 use crate::command::Failover;
 use crate::harness::{Setup, eventually};
 use crate::scene::Scene;
@@ -130,4 +132,26 @@ fn a_successor_that_is_opened_early_becomes_an_ordinary_primary() {
     let log = scene.pooler.log();
     assert!(log.contains(", early, epoch 2") && ["local", "on"].contains(&waits.as_str()), "{waits}");
     assert_ne!(scene.primary(), before);
+}
+
+#[test]
+fn a_monitor_that_dies_in_the_pause_stops_it_and_traffic_goes_on() {
+    let scene = Scene::new();
+    let before = scene.primary();
+    let mut client = scene.pooler.client();
+    client.rows("begin");
+    client.rows("select 1");
+    let mut failover = Failover::begin(&scene.pooler, "");
+    failover.await_step("checkpoint");
+    let mut other = scene.pooler.client();
+    other.send_query("select 2");
+    scene.formation.kill(Member::Monitor).expect("it can be killed");
+    let refused = failover.end().expect_err("nobody can be told");
+    assert!(refused.code == "57014" && refused.message.contains("the monitor is lost"), "{refused:?}");
+    assert_eq!(other.answer().expect("it goes on").len(), 1);
+    client.rows("commit");
+    let refused = Failover::run(&scene.pooler, "").expect_err("nobody can be asked");
+    assert_eq!(refused.code, "55000");
+    scene.formation.restart(Member::Monitor).expect("it comes back");
+    assert_eq!(scene.primary(), before);
 }

@@ -9,7 +9,9 @@ use crate::harness::{Client, Pooler, Setup, eventually};
 
 /// The formation that all tests of this process use in turn. It ends with the process.
 static FORMATION: LazyLock<Mutex<Formation>> = LazyLock::new(|| {
-    Mutex::new(Formation::start(FormationOptions::default()).map(furnished).expect("a formation starts"))
+    let nodes = crate::soak::wanted("SOAK_NODES", 2) as u8;
+    let options = FormationOptions { nodes, ..FormationOptions::default() };
+    Mutex::new(Formation::start(options).map(furnished).expect("a formation starts"))
 });
 
 /// What `pooler monitor-sql` makes for planned failovers.

@@ -7,11 +7,12 @@ use crate::harness::Setup;
 use crate::scene::Scene;
 use crate::writers::Writers;
 
-/// How often, with how many writers: `SOAK_FAILOVERS` and `SOAK_WRITERS` change it.
+/// How often, with how many writers: `SOAK_FAILOVERS` and `SOAK_WRITERS` change it, and `SOAK_NODES` the formation.
 const FAILOVERS: u64 = 5;
 const WRITERS: u64 = 50;
 
-fn wanted(name: &str, otherwise: u64) -> u64 {
+/// A number from the environment.
+pub fn wanted(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 

@@ -111,6 +111,8 @@ pub struct Procedure {
     since: Instant,
     /// When the pause began.
     paused_at: Option<Instant>,
+    /// The monitor has said that it accepts.
+    is_accepted: bool,
     deadline: Instant,
     steps: Vec<StepDone>,
 }
@@ -121,8 +123,17 @@ impl Procedure {
         let deadline = now + plan.limits.answer;
         let (others, awaited) = (BTreeSet::new(), BTreeSet::new());
         let state = State::Locking;
-        let procedure =
-            Procedure { plan, state, others, awaited, since: now, paused_at: None, deadline, steps: Vec::new() };
+        let procedure = Procedure {
+            plan,
+            state,
+            others,
+            awaited,
+            since: now,
+            paused_at: None,
+            is_accepted: false,
+            deadline,
+            steps: Vec::new(),
+        };
         (procedure, Order::Lock)
     }
 
@@ -206,6 +217,7 @@ impl Procedure {
                 Some(self.give_up("transactions began again".to_owned(), now))
             }
             (State::Committing, Input::Accepted) => {
+                self.is_accepted = true;
                 Some(self.opening("the monitor has accepted; there is no way back".to_owned(), now))
             }
             (State::Committing, Input::Refused(why)) => Some(self.give_up(why, now)),
@@ -323,7 +335,8 @@ impl Procedure {
 
     fn opened(&mut self, endpoint: &str, moved: bool, now: Instant) -> Option<Order> {
         if !moved {
-            let why = format!("the monitor has not moved the primary, {endpoint}");
+            let still = if self.is_accepted { "" } else { "; it may still do so, if it has heard of it" };
+            let why = format!("the monitor has not moved the primary from {endpoint}{still}");
             return Some(self.end(Outcome::Aborted(why), false, now));
         }
         let pause = self.paused_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
