@@ -93,6 +93,7 @@ fn what_is_forged_copied_late_or_said_without_the_lock_has_no_effect() {
     stranger.notify(&key.seal(&late));
     thief.notify(&key.seal(&message));
     rejected(5);
+    assert!(page(port).contains("pooler_formation_failovers_total{formation=\"main\",kind=\"planned\"} 0\n"));
     assert_eq!(client.value("select pg_backend_pid()"), server);
     let log = scene.pooler.log();
     assert!(log.contains("does not count: it is not sealed with control_secret") && !log.contains("transactions wait"));

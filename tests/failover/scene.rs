@@ -11,24 +11,8 @@ use crate::harness::{Client, Pooler, Setup, eventually};
 static FORMATION: LazyLock<Mutex<Formation>> = LazyLock::new(|| {
     let nodes = crate::soak::wanted("SOAK_NODES", 2) as u8;
     let options = FormationOptions { nodes, ..FormationOptions::default() };
-    Mutex::new(Formation::start(options).map(furnished).expect("a formation starts"))
+    Mutex::new(Formation::start(options).expect("a formation starts"))
 });
-
-/// What `pooler monitor-sql` makes for planned failovers.
-const FUNCTIONS: &str = "\
-create or replace function pooler.switchover(formation text, grp int) returns void language sql security definer \
-    set search_path = pg_catalog, pg_temp as $$ select pgautofailover.perform_failover(formation, grp) $$;
-create or replace function pooler.promote(formation text, node text) returns bool language sql security definer \
-    set search_path = pg_catalog, pg_temp as $$ select pgautofailover.perform_promotion(formation, node) $$;
-revoke execute on all functions in schema pooler from public;
-grant execute on function pooler.switchover(text, int), pooler.promote(text, text) to pooler_monitor;";
-
-fn furnished(formation: Formation) -> Formation {
-    formation.psql(Member::Monitor, FUNCTIONS).expect("functions can be made");
-    let primary = formation.primary().expect("there is a primary");
-    formation.psql(primary, "grant pg_checkpoint to app").expect("there is such a role");
-    formation
-}
 
 /// One test's formation, stable, and a pooler that follows it.
 pub struct Scene {

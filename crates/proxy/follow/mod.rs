@@ -2,6 +2,7 @@
 //!
 //! Each formation has a watcher in the house. It keeps a session with the monitor (`monitor`), probes the nodes
 //! (`probing`), hears what server connections learn (`admission`), and carries each decision to the pools (`apply`).
+//! Moving the primary on command (`planned`) is one more thing that the follower is told of.
 
 mod admission;
 mod apply;

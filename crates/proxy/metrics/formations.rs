@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::collector::Page;
 use super::names::{self, FormationRow};
-use crate::follow::Watched;
+use crate::follow::{Kind, Watched};
 use crate::services::Services;
 
 impl Page<'_> {
@@ -30,6 +30,14 @@ impl Page<'_> {
                 })
             })?;
         }
+        let (name, help) = ("pooler_formation_failovers", "Failovers that were followed, by who wanted them");
+        self.metric(name, help, MetricType::Counter, |mut metric| {
+            watched.iter().flat_map(|watched| Kind::ALL.map(|kind| (watched, kind))).try_for_each(|(watched, kind)| {
+                let labels = [("formation", &*watched.name), ("kind", kind.name())];
+                let mut series = metric.encode_family(&labels)?;
+                series.encode_counter::<NoLabelSet, _, f64>(&read(&watched.failovers[kind as usize]), None)
+            })
+        })?;
         let (name, help) = ("pooler_formation_hold_seconds", "Time for which transactions were held, all in all");
         self.metric(name, help, MetricType::Counter, |mut metric| {
             watched.iter().try_for_each(|watched| {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use config::Config;
 
 use crate::console::{DatabaseRow, PoolRow};
-use crate::follow::{Kind, Watched};
+use crate::follow::Watched;
 use crate::front::door::DoorSnapshot;
 use crate::meter::is_at_ceiling;
 use crate::stats::{Histogram, Stats};
@@ -110,15 +110,6 @@ type Count = fn(&Watched) -> &AtomicU64;
 pub static FORMATION_COUNTERS: &[(&str, &str, Count)] = &[
     ("pooler_formation_holds", "How often transactions were stopped", |watched| &watched.holds),
     ("pooler_formation_switches", "How often another primary was followed", |watched| &watched.switches),
-    ("pooler_formation_failovers_planned", "Failovers that an operator of a pooler wanted", |watched| {
-        &watched.failovers[Kind::Planned as usize]
-    }),
-    ("pooler_formation_failovers_external", "Failovers that somebody else wanted", |watched| {
-        &watched.failovers[Kind::External as usize]
-    }),
-    ("pooler_formation_failovers_unplanned", "Failovers because a primary was lost", |watched| {
-        &watched.failovers[Kind::Unplanned as usize]
-    }),
     ("pooler_formation_rejected_messages", "Messages about planned failovers that did not count", |watched| {
         &watched.rejected
     }),

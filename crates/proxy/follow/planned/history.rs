@@ -45,6 +45,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, each in its place.
+    pub const ALL: [Self; 3] = [Self::Planned, Self::External, Self::Unplanned];
+
     /// Going by why transactions were stopped.
     pub fn of(why: &Why) -> Self {
         match why {
