@@ -21,6 +21,8 @@ use crate::services::{Services, lock};
 const MAX_HEARD: usize = 64;
 /// Answers that wait to be sent.
 const MAX_REPLIES: usize = 16;
+/// How often a coordinator is looked for while transactions wait for it.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often a message that does not count is worth a line in the log.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
 
@@ -34,13 +36,30 @@ pub struct Attendant {
     channel: String,
     guard: Guard,
     heard: VecDeque<(i32, String)>,
-    /// The message that the monitor is asked about.
-    judged: Option<(i32, Message)>,
+    /// What the monitor is asked about.
+    judged: Option<Judged>,
     replies: (mpsc::Sender<Reply>, mpsc::Receiver<Reply>),
     number: u32,
-    /// Waits for transactions to end, and to begin again.
-    pausing: Option<JoinHandle<()>>,
+    pausing: Option<Pausing>,
     complained_at: Option<Instant>,
+}
+
+/// What the monitor is asked about.
+#[derive(Debug)]
+enum Judged {
+    /// A message, and the session it came from.
+    Message(i32, Message),
+    /// Whether the coordinator of the pause is still there.
+    Coordinator,
+}
+
+/// A pause that a coordinator wanted.
+#[derive(Debug)]
+struct Pausing {
+    coordinator: i32,
+    /// Waits for transactions to end, and to begin again.
+    task: JoinHandle<()>,
+    looked_at: Instant,
 }
 
 /// An answer to a message.
@@ -120,26 +139,38 @@ impl Attendant {
             };
             match (judgement, message) {
                 (Ok(()), Some(message)) if self.is_ours(&message) => {
-                    let request = self.request(WITNESS, &[&sender.to_string()]);
-                    self.judged = Some((sender, message));
-                    return Some(request);
+                    self.judged = Some(Judged::Message(sender, message));
+                    return Some(self.request(WITNESS, &[&sender.to_string()]));
                 }
                 (Err(why), _) => self.reject(why),
                 (Ok(()), _) => {}
             }
         }
-        None
+        let is_due = |pausing: &&mut Pausing| !pausing.task.is_finished() && pausing.looked_at.elapsed() >= LOOK_EVERY;
+        let pausing = self.pausing.as_mut().filter(is_due)?;
+        pausing.looked_at = Instant::now();
+        let coordinator = pausing.coordinator.to_string();
+        self.judged = Some(Judged::Coordinator);
+        Some(self.request(WITNESS, &[&coordinator]))
     }
 
     /// What the monitor said about it. The question was sent at that moment.
     pub fn answered(&mut self, asked_at: Instant, rows: &[Row]) {
-        let Some((sender, message)) = self.judged.take() else { return };
         let row = rows.first().and_then(session::columns::<2>);
         let Some(now) = row.and_then(|row| row[0]?.parse().ok()) else { return };
-        let witness = Witness { sender, holds_lock: row.is_some_and(|row| row[1] == Some("t")), now };
-        match self.guard.admit(&message, &witness) {
-            Ok(left) => self.obey(message, asked_at + left),
-            Err(why) => self.reject(why),
+        let holds_lock = row.is_some_and(|row| row[1] == Some("t"));
+        match self.judged.take() {
+            Some(Judged::Message(sender, message)) => {
+                match self.guard.admit(&message, &Witness { sender, holds_lock, now }) {
+                    Ok(left) => self.obey(message, asked_at + left),
+                    Err(why) => self.reject(why),
+                }
+            }
+            Some(Judged::Coordinator) if !holds_lock => {
+                info!("formation {}: the coordinator of the planned failover is gone", self.watched.name);
+                self.resume();
+            }
+            Some(Judged::Coordinator) | None => {}
         }
     }
 
@@ -185,10 +216,7 @@ impl Attendant {
                 Said::Ready { .. } => self.pause(message, until, Duration::from_millis(drain)),
                 said => self.say(message, said),
             },
-            Said::Resume => {
-                self.stop_pausing();
-                self.watched.plan(Event::PlannedEnded);
-            }
+            Said::Resume => self.resume(),
             Said::Committed => {}
             Said::Ready { .. } | Said::NotReady { .. } | Said::Paused { .. } | Said::Opened { .. } => {}
         }
@@ -215,13 +243,20 @@ impl Attendant {
         let _ = self.replies.0.try_send(Reply { to, said });
     }
 
+    /// Goes on as before, if nothing has happened meanwhile: that is for the follower to find out.
+    fn resume(&mut self) {
+        self.stop_pausing();
+        self.watched.plan(Event::PlannedEnded);
+    }
+
     fn pause(&mut self, message: Message, until: Instant, drain: Duration) {
         self.stop_pausing();
         self.watched.plan(Event::PlannedBegun { until });
         let (services, watched, replies) = (self.services.clone(), self.watched.clone(), self.replies.0.clone());
         let Some(route) = watched.standing().route else { return };
         let limit = until.min(Instant::now() + drain);
-        self.pausing = Some(tokio::spawn(async move {
+        let coordinator = message.sender;
+        let task = tokio::spawn(async move {
             let began = Instant::now();
             let say = async |said: Said| drop(replies.send(Reply { to: message.clone(), said }).await);
             let active = drain::drained(&services, &watched, limit.into()).await;
@@ -237,12 +272,13 @@ impl Attendant {
             };
             let held = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             say(Said::Opened { endpoint: endpoint.to_string(), held }).await;
-        }));
+        });
+        self.pausing = Some(Pausing { coordinator, task, looked_at: Instant::now() });
     }
 
     fn stop_pausing(&mut self) {
         if let Some(pausing) = self.pausing.take() {
-            pausing.abort();
+            pausing.task.abort();
         }
     }
 
