@@ -50,7 +50,7 @@ pub fn deallocated(text: &[u8]) -> Vec<Option<Box<[u8]>>> {
 const MAX_NAME: usize = 63;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token<'a> {
+pub(crate) enum Token<'a> {
     /// A keyword or a name without quotes.
     Word(&'a [u8]),
     /// What stands between double quotes.
@@ -61,13 +61,13 @@ enum Token<'a> {
 }
 
 /// A text's tokens, as far as they matter here. Source: manual, "Lexical Structure".
-struct Tokens<'a> {
+pub(crate) struct Tokens<'a> {
     rest: &'a [u8],
     depth: usize,
 }
 
 impl<'a> Tokens<'a> {
-    fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { rest: text.strip_suffix(b"\0").unwrap_or(text), depth: 0 }
     }
 
@@ -90,7 +90,7 @@ impl<'a> Tokens<'a> {
         behind
     }
 
-    fn next(&mut self) -> Option<Token<'a>> {
+    pub(crate) fn next(&mut self) -> Option<Token<'a>> {
         self.rest = lexer::skip_blanks_and_comments(self.rest);
         let first = *self.rest.first()?;
         Some(match first {

@@ -1,5 +1,6 @@
 //! What a server still owes for what it was sent, and when it is at rest.
 
+mod lost;
 mod referred;
 mod statements;
 
@@ -17,6 +18,7 @@ use crate::frontend::Tag;
 use crate::header::Header;
 use crate::lexer::{self, Risk, Suspicion};
 use crate::prepared::Session;
+pub use lost::Position;
 
 /// Messages a client may have sent ahead of their answers; a byte each.
 pub const MAX_OUTSTANDING: usize = 1 << 20;
@@ -53,8 +55,16 @@ pub struct Exchange {
     tainted: bool,
     /// The server's state can no longer be told for certain, so it will never be at rest.
     doubt: bool,
+    /// The server has ended the session, and there was no doubt before.
+    ended: bool,
     /// The worst that has been sent since nothing was owed.
     risk: Option<Risk>,
+    /// Something sent since then may leave a transaction block open.
+    opens: bool,
+    /// A statement has run to its end since the last ReadyForQuery.
+    completed: bool,
+    /// The client has had an error since then.
+    failed: bool,
     unnamed_in_batch: bool,
     bind_in_batch: bool,
     /// What the Query is suspected of that is about to be sent, if somebody has asked.
@@ -198,7 +208,11 @@ impl Default for Exchange {
             skipping: false,
             tainted: false,
             doubt: false,
+            ended: false,
             risk: None,
+            opens: false,
+            completed: false,
+            failed: false,
             unnamed_in_batch: false,
             bind_in_batch: false,
             suspicion: None,
@@ -228,16 +242,16 @@ impl Exchange {
             }
             Tag::Parse => {
                 let text = memchr::memchr(0, body).map_or(&[][..], |end| &body[end + 1..]);
-                self.note_risk(lexer::first_statement(text).risk);
+                self.suspect(lexer::first_statement(text));
                 self.unnamed_in_batch |= body.first() == Some(&0);
                 self.owe_unsynced(Owed::Parse);
             }
             Tag::Bind => {
-                if !self.unnamed_in_batch || !binds_unnamed(body) {
+                let is_named = self.referred.send();
+                if !(is_named || self.unnamed_in_batch && binds_unnamed(body)) {
                     self.note_risk(Risk::MayCommit);
                 }
                 self.bind_in_batch = true;
-                let is_named = self.referred.send();
                 self.owe_unsynced(if is_named { Owed::NamedBind } else { Owed::Bind });
             }
             Tag::Describe => {
@@ -264,7 +278,7 @@ impl Exchange {
     fn query(&mut self, header: Header, body: &[u8]) {
         let is_whole = body.len() == header.body_len();
         let suspicion = self.suspicion.take().unwrap_or_else(|| lexer::simple_query(body, is_whole));
-        self.note_risk(suspicion.risk);
+        self.suspect(suspicion);
         if !self.skipping {
             self.session.query(suspicion.deallocates);
         }
@@ -295,6 +309,11 @@ impl Exchange {
         self.changes.sync();
         self.session.sync();
         self.owed.push_back(Owed::Sync);
+    }
+
+    fn suspect(&mut self, suspicion: Suspicion) {
+        self.note_risk(suspicion.risk);
+        self.opens |= suspicion.opens;
     }
 
     fn note_risk(&mut self, risk: Risk) {
@@ -400,6 +419,7 @@ impl Exchange {
             _ => return None,
         }
         self.copy = Copying::No;
+        self.completed = true;
         Some(Reply::Forward)
     }
 
@@ -432,8 +452,9 @@ impl Exchange {
         }
         self.copy = Copying::No;
         self.status = status;
+        (self.completed, self.failed) = (false, false);
         if self.owed.is_empty() {
-            self.risk = None;
+            (self.risk, self.opens) = (None, false);
         }
         Some(if answered == Some(Owed::SilentSync) { Reply::Drop } else { Reply::Ready(status) })
     }
@@ -441,9 +462,10 @@ impl Exchange {
     /// After an error the server skips to the next Sync; in a simple Query or FunctionCall ReadyForQuery follows at once.
     fn error(&mut self, fields: Fields<'_>) -> Reply {
         if fields.is_fatal() {
-            self.doubt = true;
+            self.ended = !std::mem::replace(&mut self.doubt, true);
             return Reply::Fatal;
         }
+        self.failed = true;
         // Was the Sync ignored, or is it answered after this error? The server may have failed before it read it.
         self.tainted |= self.copy == Copying::In && self.copy_synced;
         self.copy = Copying::No;
@@ -603,6 +625,7 @@ impl Exchange {
         session.reset();
         referred.clear();
         (*status, *copy, *risk, *suspicion) = (TxStatus::Idle, Copying::No, None, None);
+        (self.opens, self.completed, self.failed, self.ended) = (false, false, false, false);
         let Self { copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch, .. } = self;
         for flag in [copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch] {
             *flag = false;

@@ -364,7 +364,7 @@ mod laws {
         let outdated = b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0RRevalidateCachedQuery\0\0";
         let mut exchange = Exchange::default();
         for (id, request) in [(1, "> D"), (2, "> B"), (3, "> B"), (4, "> D")] {
-            exchange.refers(id);
+            exchange.refers(id, lexer::first_statement(b"select 1"));
             continue_with(&mut exchange, request).unwrap();
         }
         continue_with(&mut exchange, "> E S < T 2").unwrap();
@@ -376,7 +376,7 @@ mod laws {
         assert_eq!(exchange.reply(header, outdated), Ok(Reply::Error));
         assert_eq!((exchange.take_outdated(), exchange.take_outdated()), (Some(3), None));
         continue_with(&mut exchange, "< Z:I").unwrap();
-        exchange.refers(5);
+        exchange.refers(5, lexer::first_statement(b"select 1"));
         continue_with(&mut exchange, "> B S").unwrap();
         assert_eq!(exchange.reply(header, outdated), Ok(Reply::Error));
         assert_eq!(exchange.take_outdated(), Some(5));

@@ -22,10 +22,12 @@ pub struct Suspicion {
     pub risk: Risk,
     /// It may take names of prepared statements away.
     pub deallocates: bool,
+    /// It may leave a transaction block open behind it.
+    pub opens: bool,
 }
 
 impl Suspicion {
-    const ALL: Self = Self { risk: Risk::MayCommit, deallocates: true };
+    const ALL: Self = Self { risk: Risk::MayCommit, deallocates: true, opens: true };
 }
 
 /// Judges the text of a simple Query, or as much of it as has arrived.
@@ -40,15 +42,16 @@ pub fn simple_query(text: &[u8], complete: bool) -> Suspicion {
 pub fn first_statement(text: &[u8]) -> Suspicion {
     let keyword = first_keyword(text);
     let is = |words: &[&str]| words.iter().any(|word| keyword.eq_ignore_ascii_case(word.as_bytes()));
-    let harmless = |risk| Suspicion { risk, deallocates: false };
+    let harmless = |risk| Suspicion { risk, deallocates: false, opens: false };
     if is(&["select", "table", "values", "show", "fetch"]) {
         harmless(Risk::Reads)
     } else if is(&["commit", "end"]) {
         harmless(Risk::Commits)
     } else if keyword.is_empty() || is(&["prepare", "rollback", "abort"]) {
-        harmless(Risk::MayCommit)
+        Suspicion { opens: keyword.is_empty(), ..harmless(Risk::MayCommit) }
     } else {
-        Suspicion { risk: Risk::Writes, deallocates: is(&["deallocate", "discard"]) }
+        let (deallocates, opens) = (is(&["deallocate", "discard"]), is(&["begin", "start"]));
+        Suspicion { risk: Risk::Writes, deallocates, opens }
     }
 }
 
@@ -125,6 +128,15 @@ mod tests {
         assert_eq!(first_statement(b"comm").risk, Risk::MayCommit);
         assert_eq!(first_statement(b"/* half a comment").risk, Risk::MayCommit);
         assert_eq!(first_statement(b"select $1 from").risk, Risk::Reads);
+    }
+
+    #[test]
+    fn a_block_may_be_opened_by_its_words_and_by_what_is_not_read_to_its_end() {
+        for text in ["begin\0", "/* x */ START transaction\0", "select 1; begin\0"] {
+            assert!(simple_query(text.as_bytes(), true).opens, "{text}");
+        }
+        assert!(simple_query(b"insert", false).opens && first_statement(b"beg").opens);
+        assert!(!first_statement(b"insert into t").opens && !first_statement(b"commit\0").opens);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod fields;
 pub mod frontend;
 pub mod header;
 pub mod lexer;
+pub mod lost;
 pub mod md5;
 pub mod messages;
 pub mod options;
@@ -18,8 +19,10 @@ pub mod params;
 pub mod prepared;
 pub mod scram;
 pub mod sqlstate;
+pub mod stand_in;
 pub mod startup;
 pub mod statements;
+pub mod transaction;
 
 pub use exchange::{AtRest, Exchange};
 pub use header::{FrameError, Header};

@@ -54,15 +54,22 @@ pub fn report(out: &mut Vec<u8>, severity: Severity, state: SqlState, text: &str
 
 /// The same with a SQLSTATE that somebody else has given.
 pub fn report_with_code(out: &mut Vec<u8>, severity: Severity, code: &str, text: &str, detail: &str) {
+    report_with_advice(out, severity, code, text, [detail, ""]);
+}
+
+/// The same with a detail and a hint, each of which may be empty.
+pub fn report_with_advice(out: &mut Vec<u8>, severity: Severity, code: &str, text: &str, [detail, hint]: [&str; 2]) {
     let tag = if severity == Severity::Notice { b'N' } else { b'E' };
     message(out, tag, |out| {
         for (field, value) in [(b'S', severity.word()), (b'V', severity.word()), (b'C', code), (b'M', text)] {
             out.push(field);
             cstr(out, value.as_bytes());
         }
-        if !detail.is_empty() {
-            out.push(b'D');
-            cstr(out, detail.as_bytes());
+        for (field, value) in [(b'D', detail), (b'H', hint)] {
+            if !value.is_empty() {
+                out.push(field);
+                cstr(out, value.as_bytes());
+            }
         }
         out.push(0);
     });

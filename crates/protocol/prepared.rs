@@ -175,7 +175,7 @@ impl Judge<'_> {
             self.exchange.prepared(Prepared::SilentParse, Change::Told(statement.id))?;
         }
         self.lend(target)?;
-        self.exchange.refers(statement.id);
+        self.exchange.refers(statement.id, statement.suspicion());
         Ok(Verdict::Pass(Some(statement)))
     }
 

@@ -15,12 +15,16 @@ states! {
     SUCCESSFUL_COMPLETION = "00000";
     /// A server was lost in the middle of its work.
     CONNECTION_FAILURE = "08006";
+    /// A transaction was committed, or was not: nobody can tell.
+    TRANSACTION_RESOLUTION_UNKNOWN = "08007";
     /// The other side broke the protocol.
     PROTOCOL_VIOLATION = "08P01";
     /// A feature that is switched off.
     FEATURE_NOT_SUPPORTED = "0A000";
     /// A parameter has a value it cannot have.
     INVALID_PARAMETER_VALUE = "22023";
+    /// A block has failed, and hears of nothing but its end.
+    IN_FAILED_SQL_TRANSACTION = "25P02";
     /// A block stayed idle for too long.
     IDLE_IN_TRANSACTION_SESSION_TIMEOUT = "25P03";
     /// A transaction took too long.
@@ -35,6 +39,8 @@ states! {
     INVALID_CATALOG_NAME = "3D000";
     /// Not allowed to do this.
     INSUFFICIENT_PRIVILEGE = "42501";
+    /// A transaction was rolled back for no fault of its own, and may be repeated.
+    SERIALIZATION_FAILURE = "40001";
     /// Words that make no command.
     SYNTAX_ERROR = "42601";
     /// A prepared statement of that name exists already.

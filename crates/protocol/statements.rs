@@ -16,6 +16,7 @@ pub use client::{ClientStatements, MAX_UNNAMED};
 pub use server::ServerStatements;
 
 use crate::deallocate::Deallocates;
+use crate::lexer::{self, Suspicion};
 use crate::messages;
 
 /// What our names on servers begin with.
@@ -31,6 +32,7 @@ pub struct Statement {
     key: Box<[u8]>,
     body_at: usize,
     deallocates: Option<Deallocates>,
+    suspicion: Suspicion,
     taken: Arc<Taken>,
 }
 
@@ -48,6 +50,16 @@ impl Statement {
     /// Appends the Parse that makes it known to a server.
     pub fn write_parse(&self, out: &mut Vec<u8>) {
         write_parse(out, &self.name, &self.key[self.body_at..]);
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &[u8] {
+        text_of(&self.key[self.body_at..])
+    }
+
+    /// What its text is suspected of.
+    pub(crate) fn suspicion(&self) -> Suspicion {
+        self.suspicion
     }
 
     /// What it takes away from the names in its session.
@@ -77,6 +89,11 @@ impl Drop for Statement {
     fn drop(&mut self) {
         self.taken.0.fetch_sub(self.size(), Ordering::Relaxed);
     }
+}
+
+/// The text in what follows the name in a Parse.
+pub(crate) fn text_of(body: &[u8]) -> &[u8] {
+    &body[..memchr::memchr(0, body).unwrap_or(body.len())]
 }
 
 /// Appends a Parse: `body` is what follows the name.
@@ -175,7 +192,7 @@ impl Catalog {
     fn add(&mut self, key: Box<[u8]>, body_at: usize) -> Arc<Statement> {
         self.last_id += 1;
         let id = self.last_id;
-        let deallocates = Deallocates::of(&key[body_at..]);
+        let (deallocates, suspicion) = (Deallocates::of(&key[body_at..]), lexer::first_statement(&key[body_at..]));
         self.taken.0.fetch_add(key.len(), Ordering::Relaxed);
         let statement = Arc::new(Statement {
             id,
@@ -183,6 +200,7 @@ impl Catalog {
             key,
             body_at,
             deallocates,
+            suspicion,
             taken: self.taken.clone(),
         });
         self.known.insert(Entry(statement.clone()));

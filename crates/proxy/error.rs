@@ -19,6 +19,34 @@ pub struct ServerReport {
     pub message: String,
 }
 
+/// How a client has lost its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Lost {
+    /// The connection ended, or broke.
+    #[error("the server closed the connection")]
+    Closed,
+    /// It was told to end the session: FATAL 57P01.
+    #[error("the server terminated the session due to administrator command")]
+    Terminated,
+    /// It ended all sessions because one of them has crashed: FATAL 57P02.
+    #[error("the server terminated the session because of the crash of another one")]
+    Crashed,
+    /// It is not the primary any more.
+    #[error("the primary has moved")]
+    PrimaryMoved,
+}
+
+impl Lost {
+    /// What an error says of the server that ends the session with it; none if it is about this session alone.
+    pub fn of(report: &ServerReport) -> Option<Self> {
+        match report.sqlstate.as_str() {
+            "57P01" => Some(Self::Terminated),
+            "57P02" => Some(Self::Crashed),
+            _ => None,
+        }
+    }
+}
+
 /// Why a client's wish is not fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[allow(missing_docs, reason = "the words of each variant say what it is")]
@@ -123,6 +151,14 @@ pub enum ClientError {
     TransactionInStatementMode,
     #[error("server conn crashed?")]
     ServerCrashed,
+    #[error("the transaction was rolled back: {0}")]
+    RolledBack(Lost),
+    #[error("it is unknown whether the transaction was committed: {0}")]
+    OutcomeUnknown(Lost),
+    #[error("it is unknown whether the transaction was committed, and where the session stands: {0}")]
+    SessionUnknown(Lost),
+    #[error("current transaction is aborted, commands ignored until end of transaction block")]
+    InFailedBlock,
     #[error("{0}")]
     ServerViolation(#[from] ServerViolation),
     #[error("too many prepared statements in this session (max_client_prepared_bytes)")]
@@ -170,6 +206,9 @@ impl ClientError {
             E::IdleTransactionTimeout => state::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
             E::TransactionTimeout => state::TRANSACTION_TIMEOUT,
             E::ClientIdleTimeout => state::IDLE_SESSION_TIMEOUT,
+            E::RolledBack(_) => state::SERIALIZATION_FAILURE,
+            E::OutcomeUnknown(_) | E::SessionUnknown(_) => state::TRANSACTION_RESOLUTION_UNKNOWN,
+            E::InFailedBlock => state::IN_FAILED_SQL_TRANSACTION,
             E::ServerCrashed | E::ClientLeft | E::PrimaryMoved => state::CONNECTION_FAILURE,
             E::Server(_) | E::InvalidServerParameter(_) => state::INTERNAL_ERROR,
         };
@@ -179,7 +218,29 @@ impl ClientError {
 
     /// Whether it ends only what was asked, and the client may ask again.
     pub fn spares_session(&self) -> bool {
-        matches!(self, Self::Canceled | Self::NoWritableNode | Self::NoRoomForStatement | Self::NoRoomForStatements)
+        use ClientError as E;
+        let is_about_one_request =
+            matches!(self, E::Canceled | E::NoWritableNode | E::NoRoomForStatement | E::NoRoomForStatements);
+        is_about_one_request || matches!(self, E::RolledBack(_) | E::OutcomeUnknown(_) | E::InFailedBlock)
+    }
+
+    /// Detail and hint, where there is more to say.
+    fn advice(&self) -> [&'static str; 2] {
+        match self {
+            Self::RolledBack(_) => [
+                "Nothing of it is left. The session goes on with another server.",
+                "Repeat the transaction from its beginning, after ROLLBACK if it was a block.",
+            ],
+            Self::OutcomeUnknown(_) => [
+                "The server was lost before it acknowledged the commit. The session goes on with another server.",
+                "Look at the data before the transaction is repeated.",
+            ],
+            Self::SessionUnknown(_) => [
+                "The server was lost before it acknowledged what it was sent.",
+                "Look at the data before anything is repeated.",
+            ],
+            _ => ["", ""],
+        }
     }
 
     /// Why a client has not proved who it is, in a word for the metrics page; none if it is about something else.
@@ -208,7 +269,7 @@ impl ClientError {
     /// Appends the ErrorResponse.
     pub fn write(&self, out: &mut Vec<u8>) {
         let (severity, _) = self.class();
-        messages::report_with_code(out, severity, self.sqlstate(), &self.to_string(), "");
+        messages::report_with_advice(out, severity, self.sqlstate(), &self.to_string(), self.advice());
     }
 
     /// The ErrorResponse alone.

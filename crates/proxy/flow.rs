@@ -1,12 +1,17 @@
 //! Bytes on their way from one socket to the other, and the desks they lie on.
 
+mod kept;
+
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use protocol::Exchange;
+use protocol::params::Params;
 
 use crate::socket::Socket;
 use crate::stats::Usage;
+use kept::Kept;
 
 /// Desks a worker keeps for the next client; more are freed.
 const KEPT_DESKS: usize = 64;
@@ -25,6 +30,9 @@ pub struct Flow {
     dropping: usize,
     /// Size of the buffer, which one message may have made larger for a while.
     size: usize,
+    /// Something was sent since the conversation began.
+    touched: bool,
+    kept: Kept,
 }
 
 impl Flow {
@@ -58,18 +66,21 @@ impl Flow {
     /// Throws the next message of `len` bytes away, also what has not arrived of it.
     pub fn skip(&mut self, len: usize) {
         let here = len.min(self.unjudged().len());
+        self.kept.note(self.cleared, 0, &self.bytes[self.cleared..self.cleared + here]);
         self.bytes.drain(self.cleared..self.cleared + here);
         self.dropping = len - here;
     }
 
     /// Adds bytes of our own behind all that has been cleared, as if they had been.
     pub fn insert(&mut self, bytes: &[u8]) {
+        self.kept.note(self.cleared, bytes.len(), &[]);
         self.bytes.splice(self.cleared..self.cleared, bytes.iter().copied());
         self.cleared += bytes.len();
     }
 
     /// Puts other bytes in the place of the first `len` that have not been judged.
     pub fn replace(&mut self, len: usize, bytes: &[u8]) {
+        self.kept.note(self.cleared, bytes.len(), &self.bytes[self.cleared..self.cleared + len]);
         self.bytes.splice(self.cleared..self.cleared + len, bytes.iter().copied());
     }
 
@@ -90,12 +101,62 @@ impl Flow {
         self.sent = self.cleared;
     }
 
+    /// Keeps what is cleared from here on as it came, for as long as the buffer has room for it.
+    pub fn keep(&mut self) {
+        self.kept.begin(self.cleared);
+    }
+
+    /// Whether something was sent of what was cleared since [`Flow::keep`], or may have been.
+    pub fn has_gone(&self) -> bool {
+        self.kept.first(0) < self.sent
+    }
+
+    /// All that was cleared since [`Flow::keep`] is as it came, and has yet to be judged: how many bytes that is, with
+    /// those that have not arrived. None, and nothing is done, if not all of it was kept.
+    pub fn rewind(&mut self) -> Option<usize> {
+        let unjudged = self.unjudged().len();
+        let first = self.kept.restore(&mut self.bytes)?;
+        let len = self.bytes.len() - first - unjudged + self.passing + self.dropping;
+        (self.sent, self.cleared) = (first, first);
+        (self.passing, self.dropping) = (0, 0);
+        Some(len)
+    }
+
+    /// Throws away what has been cleared, also what has not arrived of it.
+    pub fn withdraw(&mut self) {
+        self.kept.give_up();
+        self.sent = self.cleared;
+        self.dropping += std::mem::take(&mut self.passing);
+    }
+
+    /// What has been cleared and not been sent.
+    pub fn waiting(&self) -> &[u8] {
+        &self.bytes[self.sent..self.cleared]
+    }
+
+    /// Throws away what has not been judged.
+    pub fn discard_unjudged(&mut self) {
+        self.bytes.truncate(self.cleared);
+        self.dropping = 0;
+    }
+
+    /// A conversation begins.
+    pub fn begin(&mut self) {
+        self.touched = false;
+    }
+
+    /// Whether something was sent since the conversation began.
+    pub fn is_touched(&self) -> bool {
+        self.touched
+    }
+
     /// Makes room for at least `size` unjudged bytes.
     pub fn make_room(&mut self, size: usize) {
-        if self.sent > 0 {
-            self.bytes.drain(..self.sent);
-            self.cleared -= self.sent;
-            self.sent = 0;
+        let first = self.kept.first(self.sent);
+        if first > 0 {
+            self.bytes.drain(..first);
+            (self.sent, self.cleared) = (self.sent - first, self.cleared - first);
+            self.kept.from = 0;
         }
         let wanted = self.cleared + size;
         self.bytes.reserve_exact(wanted.saturating_sub(self.bytes.len()));
@@ -103,9 +164,12 @@ impl Flow {
 
     /// Receives once. 0 is the end of file.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> Poll<std::io::Result<usize>> {
-        if self.sent == self.bytes.len() {
+        if self.bytes.len() == self.bytes.capacity() {
+            self.kept.give_up();
+        }
+        if self.sent == self.bytes.len() && !self.kept.holds(self.sent) {
             self.bytes.clear();
-            (self.sent, self.cleared) = (0, 0);
+            (self.sent, self.cleared, self.kept.from) = (0, 0, 0);
             if self.bytes.capacity() > 2 * self.size {
                 self.bytes = Vec::with_capacity(self.size);
             }
@@ -123,6 +187,7 @@ impl Flow {
         self.cleared += passed;
         let dropped = (received - passed).min(self.dropping);
         if dropped > 0 {
+            self.kept.give_up();
             self.dropping -= dropped;
             self.bytes.drain(self.cleared..self.cleared + dropped);
         }
@@ -134,6 +199,7 @@ impl Flow {
         while self.sent < self.cleared {
             let sent = ready!(socket.poll_send(cx, &self.bytes[self.sent..self.cleared]))?;
             self.sent += sent;
+            self.touched = true;
             total += sent;
         }
         // Asked also when nothing is new: TLS may have kept something.
@@ -148,7 +214,10 @@ impl Flow {
             bytes.shrink_to(size);
         }
         bytes.reserve_exact(size);
-        *self = Self { bytes, size, ..Self::default() };
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.begin(0);
+        kept.give_up();
+        *self = Self { bytes, size, kept, ..Self::default() };
     }
 }
 
@@ -167,6 +236,10 @@ pub struct Desk {
     pub half_judged: bool,
     /// The client has said goodbye behind what is in `up`.
     pub leaving: bool,
+    /// What lies in `up` was sent to a server that was lost, and is sent once more.
+    pub is_repeated: bool,
+    /// The client's parameters before its transaction changed them, if it did.
+    pub params_before: Option<Arc<Params>>,
 }
 
 impl Desk {
@@ -175,6 +248,7 @@ impl Desk {
         self.exchange.reset();
         self.usage = Usage::default();
         self.half_judged = false;
+        self.params_before = None;
     }
 }
 
@@ -197,7 +271,7 @@ impl LentDesk {
         desk.up.reset(buffer_size);
         desk.down.reset(buffer_size);
         desk.next_conversation();
-        desk.leaving = false;
+        (desk.leaving, desk.is_repeated) = (false, false);
         Self { desk: Some(desk) }
     }
 

@@ -183,7 +183,18 @@ fn admit(worker: WorkerId, parked: Parked) {
     let Some(rules) = pool.rules(&services.config.load(), generation, &presence.handle.user) else { return };
     let Ok(socket) = socket.attach() else { return };
     let statements = ClientStatements::default();
-    let client = Client { socket, presence, params, statements, rules, generation, pool, worker, early };
+    let client = Client {
+        socket,
+        presence,
+        params,
+        statements,
+        rules,
+        generation,
+        pool,
+        worker,
+        early: early.into(),
+        bereft: None,
+    };
     tokio::spawn(Box::new(client).run());
 }
 

@@ -18,6 +18,7 @@ mod logins;
 mod metrics;
 mod modes;
 mod opening;
+mod outcome;
 mod parameters;
 mod pass_through;
 mod pause;

@@ -39,13 +39,12 @@ fn answering(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> FakeS
     })
 }
 
+/// The client hears that nobody knows what came of its statement, and may ask again.
 #[track_caller]
-fn loses_its_server(client: &mut Client) {
-    client.send_query("select 1");
-    let messages = client.until_closed();
-    let last = messages.last().expect("some words").report();
-    assert_eq!(last.severity, "FATAL", "{last}");
-    assert!(["08006", "08P01"].contains(&last.code.as_str()), "{last}");
+fn is_left_in_doubt(client: &mut Client, sql: &str) {
+    let report = client.error(sql);
+    assert_eq!((report.severity.as_str(), report.code.as_str()), ("ERROR", "08007"), "{report}");
+    assert_eq!(client.ask("select 1")[0].text(), "SELECT 7");
 }
 
 #[test]
@@ -68,10 +67,13 @@ fn a_server_that_dies_in_the_middle_of_a_row_ends_its_client_with_a_word() {
 }
 
 #[test]
-fn a_server_that_dies_between_rows_ends_its_client_with_a_word() {
-    let server = FakeServer::start(|_, session: &mut Session| {
+fn a_server_that_dies_between_rows_leaves_its_client_in_doubt() {
+    let server = FakeServer::start(|number, session: &mut Session| {
         if session.log_in().is_none() || session.message().is_none() {
             return;
+        }
+        if number > 0 {
+            return session.send(&done("SELECT 7"));
         }
         let mut answer = Vec::new();
         row_description(&mut answer);
@@ -79,13 +81,7 @@ fn a_server_that_dies_between_rows_ends_its_client_with_a_word() {
         session.send(&answer);
     });
     let pooler = before(&server).start();
-    let mut client = pooler.client();
-    client.send_query("select 1");
-    let report = client.last_words();
-    assert_eq!(
-        (report.severity.as_str(), report.code.as_str(), report.message.as_str()),
-        ("FATAL", "08006", "server conn crashed?")
-    );
+    is_left_in_doubt(&mut pooler.client(), "select 1");
 }
 
 #[test]
@@ -300,39 +296,91 @@ fn clients_keep_waiting_while_the_server_is_starting_up() {
     pooler.client().ask("select 1");
 }
 
+/// Plays servers of which the first answers with this FATAL error.
+fn ending_with(code: &'static str) -> FakeServer {
+    FakeServer::start(move |number, session| {
+        if session.log_in().is_none() || session.message().is_none() {
+            return;
+        }
+        let mut answer = done("SELECT 7");
+        if number == 0 {
+            answer.clear();
+            messages::report_with_code(&mut answer, Severity::Fatal, code, "terminating connection", "");
+        }
+        session.send(&answer);
+    })
+}
+
 #[test]
-fn a_fatal_error_before_ready_is_passed_on_as_it_is() {
+fn a_terminated_statement_that_may_have_left_something_is_in_doubt() {
+    let server = ending_with("57P01");
+    let pooler = before(&server).start();
+    is_left_in_doubt(&mut pooler.client(), "vacuum");
+}
+
+#[test]
+fn a_terminated_statement_of_the_plain_kind_is_sent_again() {
+    let server = ending_with("57P01");
+    let pooler = before(&server).start();
+    assert_eq!(pooler.client().ask("insert into t values (1)")[0].text(), "SELECT 7");
+    assert_eq!(server.connections(), 2);
+}
+
+#[test]
+fn a_statement_is_sent_again_once() {
     let server = FakeServer::start(|number, session: &mut Session| {
         if session.log_in().is_none() || session.message().is_none() {
             return;
         }
-        let mut end = Vec::new();
-        if number == 0 {
-            messages::report_with_code(
-                &mut end,
-                Severity::Fatal,
-                "57P01",
-                "terminating connection due to administrator command",
-                "",
-            );
-        } else {
-            end = done("SELECT 0");
+        let mut answer = done("SELECT 7");
+        if number < 2 {
+            answer.clear();
+            messages::report_with_code(&mut answer, Severity::Fatal, "57P01", "terminating connection", "");
         }
-        session.send(&end);
-        while number > 0 && session.answer_quietly().is_some() {}
+        session.send(&answer);
     });
-    let pooler = before(&server).allow("terminating").start();
+    let pooler = before(&server).start();
     let mut client = pooler.client();
-    loses_with(&mut client, "57P01");
-    pooler.client().ask("select 1");
-    let mut other = pooler.client();
-    other.ask("select 1");
+    let report = client.error("select 1");
+    assert_eq!((report.severity.as_str(), report.code.as_str()), ("ERROR", "40001"), "{report}");
+    assert_eq!(client.ask("select 1")[0].text(), "SELECT 7");
 }
 
-#[track_caller]
-fn loses_with(client: &mut Client, code: &str) {
-    client.send_query("create table anything ()");
-    assert_eq!(client.last_words().code, code);
+#[test]
+fn an_end_that_concerns_this_session_alone_is_passed_on_as_it_is() {
+    let server = ending_with("25P03");
+    let pooler = before(&server).start();
+    let mut client = pooler.client();
+    client.send_query("select 1");
+    assert_eq!(client.last_words().code, "25P03");
+    pooler.client().ask("select 1");
+}
+
+/// A commit that waits for its standby is told off by a notice, and may or may not be there on the next primary.
+#[test]
+fn a_notice_before_the_end_leaves_the_commit_in_doubt() {
+    let server = FakeServer::start(|number, session: &mut Session| {
+        if session.log_in().is_none() {
+            return;
+        }
+        while let Some((_, body)) = session.message() {
+            let mut answer = done("SELECT 7");
+            if number == 0 && body.starts_with(b"begin") {
+                answer.clear();
+                messages::command_complete(&mut answer, "BEGIN");
+                messages::ready_for_query(&mut answer, TxStatus::InBlock);
+            } else if number == 0 {
+                answer.clear();
+                messages::report_with_code(&mut answer, Severity::Notice, "57P01", "canceling the wait", "");
+                return session.send(&answer);
+            }
+            session.send(&answer);
+        }
+    });
+    let pooler = before(&server).start();
+    let mut client = pooler.client();
+    client.ask("begin");
+    is_left_in_doubt(&mut client, "commit");
 }
 
 #[test]
@@ -347,6 +395,5 @@ fn a_reset_connection_is_a_lost_server() {
         }
     });
     let pooler = before(&server).start();
-    loses_its_server(&mut pooler.client());
-    assert_eq!(pooler.client().ask("select 1")[0].text(), "SELECT 7");
+    is_left_in_doubt(&mut pooler.client(), "select 1");
 }

@@ -39,7 +39,7 @@ impl Exchange {
     /// Notes the text of a Parse that does not pass through [`Exchange::request`].
     pub(crate) fn note_text(&mut self, is_unnamed: bool, text: &[u8]) -> Suspicion {
         let suspicion = lexer::first_statement(text);
-        self.note_risk(suspicion.risk);
+        self.suspect(suspicion);
         self.unnamed_in_batch |= is_unnamed;
         suspicion
     }
@@ -102,7 +102,8 @@ impl Exchange {
     }
 
     /// The message that is about to be sent is about this statement.
-    pub(crate) fn refers(&mut self, id: u64) {
+    pub(crate) fn refers(&mut self, id: u64, suspicion: Suspicion) {
+        self.suspect(suspicion);
         self.referred.announce(id);
     }
 

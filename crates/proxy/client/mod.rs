@@ -1,6 +1,7 @@
 //! A client's life after login: its rules, its session, and what others see of it.
 
 pub mod handle;
+mod lost;
 mod prepared;
 pub mod reclaim;
 pub mod relay;

@@ -14,7 +14,7 @@ use super::handle::{ClientHandle, Doing};
 use super::prepared::Judged;
 use super::rules::Rules;
 use crate::clock::Micros;
-use crate::error::ClientError;
+use crate::error::{ClientError, Lost};
 use crate::flow::Desk;
 use crate::follow;
 use crate::pools::SharedPool;
@@ -74,6 +74,8 @@ pub enum End {
     ClientLeft,
     /// The client is to be told this, and to go.
     Refused(ClientError),
+    /// The server is gone.
+    Lost(Lost),
     /// The server is gone; the client has its last words already.
     ServerEnded,
 }
@@ -119,7 +121,7 @@ impl Relay<'_> {
         }
         if self.handle.take_late() {
             if self.server.info.is_cut() {
-                return Err(End::Refused(ClientError::PrimaryMoved));
+                return Err(End::Lost(Lost::PrimaryMoved));
             }
             let now = Micros::now();
             if self.handle.is_late(now) {
@@ -239,7 +241,7 @@ impl Relay<'_> {
             match self.desk.down.poll_recv(cx, &mut self.server.socket) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
                     follow::lost(self.services, &self.server.info, None);
-                    return Err(End::Refused(ClientError::ServerCrashed));
+                    return Err(End::Lost(Lost::Closed));
                 }
                 Poll::Ready(Ok(received)) => {
                     // Counted on arrival: what is left for the client is sent when the server has gone back.
@@ -301,7 +303,13 @@ impl Relay<'_> {
                     return Err(End::Spent);
                 }
                 Reply::Fatal => {
-                    follow::lost(self.services, &self.server.info, Some(&server_report(body)));
+                    let report = server_report(body);
+                    follow::lost(self.services, &self.server.info, Some(&report));
+                    if self.rules.mode != PoolMode::Session
+                        && let Some(lost) = Lost::of(&report)
+                    {
+                        return Err(End::Lost(lost));
+                    }
                     self.desk.down.clear(header.total_len());
                     return Ok(!self.desk.down.is_inside_message());
                 }
@@ -318,10 +326,12 @@ impl Relay<'_> {
         if status == TxStatus::Idle {
             self.desk.usage.xact(now.since(self.clock.xact));
             self.clock.xact = now;
+            self.desk.params_before = None;
         } else if self.rules.mode == PoolMode::Statement {
             return Err(End::Refused(ClientError::TransactionInStatementMode));
         }
         if self.desk.exchange.is_quiet() {
+            self.desk.up.keep();
             let xact = (status != TxStatus::Idle).then_some(self.clock.xact);
             self.handle.set_doing(Doing::Holding, self.rules.deadline(Doing::Holding, now, xact));
         } else {
@@ -336,6 +346,7 @@ impl Relay<'_> {
         let body = &self.desk.down.unjudged()[Header::SIZE..header.total_len()];
         self.server.note_parameter(self.services, body);
         if let Some(params) = changed_params(self.params, &self.services.tracked, body) {
+            self.desk.params_before.get_or_insert_with(|| self.params.clone());
             *self.params = self.services.intern(params);
             self.handle.set_params(self.params.clone());
         }

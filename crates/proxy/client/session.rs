@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use config::PoolMode;
 use pool::WorkerId;
-use protocol::backend::TxStatus;
 use protocol::messages::{self, Severity};
 use protocol::params::Params;
 use protocol::statements::ClientStatements;
@@ -17,6 +16,7 @@ use protocol::{AtRest, Header, sqlstate};
 use tracing::warn;
 
 use super::handle::{ClientHandle, Doing};
+use super::lost::Bereft;
 use super::reclaim;
 use super::relay::{End, Relay, XactClock};
 use super::rules::Rules;
@@ -53,12 +53,14 @@ pub struct Client {
     /// The worker it is with.
     pub worker: WorkerId,
     /// What it sent behind its login.
-    pub early: Vec<u8>,
+    pub early: Box<[u8]>,
+    /// Who answers it since its server was lost, until its transaction block has ended.
+    pub bereft: Option<Box<Bereft>>,
 }
 
 /// Why a client's session ends.
 #[derive(Debug)]
-enum Farewell {
+pub(super) enum Farewell {
     /// It left.
     Left(&'static str),
     /// It has been told already, or cannot be.
@@ -113,6 +115,13 @@ impl Client {
             desk.up.preload(&std::mem::take(&mut self.early));
             loop {
                 self.refresh_rules()?;
+                if self.bereft.is_some() {
+                    Box::pin(self.stand_in(&mut desk)).await?;
+                    if desk.up.is_empty() {
+                        break;
+                    }
+                    continue;
+                }
                 if held.is_none() && matches!(self.first_message(&mut desk).await?, First::Nothing) {
                     break;
                 }
@@ -193,7 +202,7 @@ impl Client {
         }
     }
 
-    async fn receive(&mut self, desk: &mut LentDesk) -> Result<(), Farewell> {
+    pub(super) async fn receive(&mut self, desk: &mut LentDesk) -> Result<(), Farewell> {
         let received = poll_fn(|cx| match self.interrupted(None) {
             Poll::Ready(error) => Poll::Ready(Err(Farewell::Told(error))),
             Poll::Pending => {
@@ -211,7 +220,7 @@ impl Client {
             None => match self.get_server(desk).await {
                 Ok(lease) => lease,
                 Err(error) if error.spares_session() => {
-                    Box::pin(self.refuse_batch(desk, error)).await?;
+                    self.bereft = Some(Bereft::refused(error));
                     return Ok(None);
                 }
                 Err(error) => return Err(error.into()),
@@ -259,6 +268,8 @@ impl Client {
         // One that was just lent was lent just now.
         let began = if was_held { Micros::now() } else { lease.lent_at() };
         let mut clock = XactClock { xact: began, query: None, is_new: !was_held };
+        desk.up.keep();
+        desk.down.begin();
         let end = {
             let mut relay = Relay {
                 socket: &mut self.socket,
@@ -289,23 +300,34 @@ impl Client {
                 Err(Farewell::Left("client close request"))
             }
             End::Refused(error) => {
-                let is_cut = lease.server().info.is_cut();
-                let (left, inside) = (desk.down.take_cleared(), desk.down.is_inside_message());
-                match is_cut {
+                let rest = (desk.down.take_cleared(), desk.down.is_inside_message());
+                match lease.server().info.is_cut() {
                     true => lease.close("the primary has moved"),
                     false => self.abandon(desk, lease),
                 }
-                // Who does not read has had its chance; and in the middle of a message an error would be taken for its rest.
-                let sent = Box::pin(tokio::time::timeout(LAST_WORDS, self.socket.send_all(&left))).await;
-                let cut_off = inside || !matches!(sent, Ok(Ok(())));
-                Err(if cut_off { Farewell::Silent("closed in the middle of a message") } else { Farewell::Told(error) })
+                Err(Box::pin(self.dismiss(rest, error)).await)
             }
+            End::Lost(lost) => match self.lose(desk, lease, lost) {
+                Ok(()) => Ok(None),
+                Err(error) => {
+                    let rest = (desk.down.take_cleared(), desk.down.is_inside_message());
+                    Err(Box::pin(self.dismiss(rest, error)).await)
+                }
+            },
             End::ServerEnded => {
                 self.presence.handle.set_server(0);
                 lease.close("server conn crashed?");
                 Err(Farewell::Silent("server conn crashed?"))
             }
         }
+    }
+
+    /// Ends the session with an error, behind all that is left for the client.
+    async fn dismiss(&mut self, (left, inside): (Vec<u8>, bool), error: ClientError) -> Farewell {
+        // Who does not read has had its chance; and in the middle of a message an error would be taken for its rest.
+        let sent = tokio::time::timeout(LAST_WORDS, self.socket.send_all(&left)).await;
+        let cut_off = inside || !matches!(sent, Ok(Ok(())));
+        if cut_off { Farewell::Silent("closed in the middle of a message") } else { Farewell::Told(error) }
     }
 
     /// Keeps the server for the session, or returns it.
@@ -323,6 +345,7 @@ impl Client {
             }
             None
         };
+        desk.is_repeated = false;
         desk.next_conversation();
         kept
     }
@@ -334,7 +357,7 @@ impl Client {
     }
 
     /// Sends the client what is left for it. One that does not read is idle, and has an idle client's time.
-    async fn flush(&mut self, desk: &mut LentDesk) -> Result<(), Farewell> {
+    pub(super) async fn flush(&mut self, desk: &mut LentDesk) -> Result<(), Farewell> {
         let mut is_slow = false;
         poll_fn(|cx| {
             if self.interrupted(None).is_ready() {
@@ -348,30 +371,6 @@ impl Client {
         })
         .await
         .map(|_| ())
-    }
-
-    /// Answers a batch that no server has seen with an error: up to its Sync, as a server would.
-    async fn refuse_batch(&mut self, desk: &mut LentDesk, error: ClientError) -> Result<(), Farewell> {
-        loop {
-            while let Some(header) = Header::peek(desk.up.unjudged()).map_err(ClientError::Frame)? {
-                desk.up.skip(header.total_len());
-                match header.tag {
-                    b'Q' | b'F' | b'S' => {
-                        let mut answer = error.to_message();
-                        messages::ready_for_query(&mut answer, TxStatus::Idle);
-                        self.presence.services.errors.count(error.sqlstate());
-                        return self
-                            .socket
-                            .send_all(&answer)
-                            .await
-                            .map_err(|_| Farewell::Left("client unexpected eof"));
-                    }
-                    b'X' => return Err(Farewell::Left("client close request")),
-                    _ => {}
-                }
-            }
-            self.receive(desk).await?;
-        }
     }
 
     async fn leave(&mut self, farewell: Farewell) {

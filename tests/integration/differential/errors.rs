@@ -226,11 +226,4 @@ conversations! {
 
         Q select naem from fruit
     ";
-
-    a_session_that_the_server_ends: "
-        Q select 'before'
-
-        Q select pg_terminate_backend(pg_backend_pid())
-        < EOF
-    ";
 }

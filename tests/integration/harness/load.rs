@@ -23,7 +23,7 @@ pub struct Outcome {
 }
 
 impl Load {
-    /// Starts `count` clients; each logs in and runs `work` again and again. After an error it logs in anew.
+    /// Starts `count` clients; each logs in and runs `work` again and again. It logs in anew when its session was ended.
     pub fn start(
         count: usize,
         address: &Address,
@@ -88,8 +88,9 @@ impl Task {
                     self.done.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(report) => {
+                    let is_over = report.severity != "ERROR";
                     errors.push(report);
-                    client = None;
+                    client.take_if(|client| is_over || client.try_rows("rollback").is_err());
                 }
             }
         }
