@@ -1,4 +1,5 @@
-//! Clients that insert numbered rows one by one, and remember which were acknowledged.
+//! Clients that insert numbered rows, one by one or two in a transaction block, and remember which were acknowledged.
+//! They keep their session for as long as they may.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::harness::client::Received;
+use crate::harness::wait::LIMIT;
 use crate::harness::{Address, Client, Login, Pooler, Report, eventually};
 use crate::scene::Scene;
 
@@ -19,12 +22,26 @@ pub struct Writers {
     threads: Vec<JoinHandle<Diary>>,
 }
 
+/// How a writer writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// A row in a statement by itself.
+    Single,
+    /// Two rows in a block; an error ends it with ROLLBACK.
+    Careful,
+    /// Two rows in a block, which goes on to COMMIT whatever the answers are.
+    Careless,
+}
+
 /// What one writer has seen.
 #[derive(Default)]
 struct Diary {
     acknowledged: Vec<u64>,
-    unknown: Vec<u64>,
+    /// Rows that may be there, those together that are there together.
+    unknown: Vec<Vec<u64>>,
     errors: Vec<Report>,
+    /// Sessions that were ended.
+    ended: usize,
     longest: Duration,
 }
 
@@ -33,22 +50,32 @@ struct Diary {
 pub struct Outcome {
     acknowledged: usize,
     pub errors: Vec<Report>,
+    /// The most that one writer has seen.
+    pub most_errors: usize,
+    /// Sessions that were ended.
+    pub ended: usize,
     /// The longest that one insert took.
     pub longest: Duration,
 }
 
 impl Writers {
-    /// Starts as many, each on a connection of its own.
+    /// Starts as many that write row by row, each on a connection of its own.
     pub fn start(scene: &Scene, count: u64, table: &str) -> Writers {
         Writers::through(&scene.pooler, count, table)
     }
 
     /// The same through another pooler.
     pub fn through(pooler: &Pooler, count: u64, table: &str) -> Writers {
+        Writers::start_as(pooler, &vec![Manner::Single; count as usize], table)
+    }
+
+    /// Starts one for each manner.
+    pub fn start_as(pooler: &Pooler, manners: &[Manner], table: &str) -> Writers {
         let (stop, done, slowest) = (Arc::new(AtomicBool::new(false)), Arc::default(), Arc::default());
-        let threads = (0..count).map(|number| {
+        let threads = manners.iter().enumerate().map(|(number, manner)| {
             let writer = Writer {
                 number,
+                manner: *manner,
                 table: table.to_owned(),
                 address: pooler.address(),
                 login: pooler.login(),
@@ -59,7 +86,7 @@ impl Writers {
             thread::spawn(move || writer.run())
         });
         let writers = Writers { table: table.to_owned(), threads: threads.collect(), stop, done, slowest };
-        writers.advance(10 * count);
+        writers.advance(10 * manners.len() as u64);
         writers
     }
 
@@ -88,16 +115,19 @@ impl Writers {
             for number in &diary.acknowledged {
                 assert!(found.remove(&(writer as u64, *number)).is_some(), "row {number} of writer {writer} is lost");
             }
-            for number in &diary.unknown {
-                found.remove(&(writer as u64, *number));
+            for together in &diary.unknown {
+                let there = together.iter().filter(|number| found.remove(&(writer as u64, **number)).is_some()).count();
+                assert!(there == 0 || there == together.len(), "half of {together:?} of writer {writer} is there");
             }
         }
         assert!(found.is_empty(), "rows that nobody wrote: {found:?}");
         let acknowledged = diaries.iter().map(|diary| diary.acknowledged.len()).sum();
         let longest = diaries.iter().map(|diary| diary.longest).max().unwrap_or_default();
-        let outcome =
-            Outcome { acknowledged, longest, errors: diaries.into_iter().flat_map(|diary| diary.errors).collect() };
-        let Outcome { acknowledged, longest, errors } = &outcome;
+        let most_errors = diaries.iter().map(|diary| diary.errors.len()).max().unwrap_or_default();
+        let ended = diaries.iter().map(|diary| diary.ended).sum();
+        let errors = diaries.into_iter().flat_map(|diary| diary.errors).collect();
+        let outcome = Outcome { acknowledged, longest, most_errors, ended, errors };
+        let Outcome { acknowledged, longest, errors, .. } = &outcome;
         eprintln!(
             "{}: {acknowledged} rows, the slowest took {longest:?}, {} errors: {errors:?}",
             self.table,
@@ -108,7 +138,8 @@ impl Writers {
 }
 
 struct Writer {
-    number: u64,
+    number: usize,
+    manner: Manner,
     table: String,
     address: Address,
     login: Login,
@@ -121,20 +152,26 @@ impl Writer {
     fn run(self) -> Diary {
         let mut diary = Diary::default();
         let mut client: Option<Client> = None;
-        for number in 0.. {
+        let step = if self.manner == Manner::Single { 1 } else { 2 };
+        for first in (0..).step_by(step) {
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
             let began = Instant::now();
-            let mut present = client.take().unwrap_or_else(|| self.login.open(&self.address));
-            match present.try_rows(&format!("insert into {} values ({}, {number})", self.table, self.number)) {
-                Ok(_) => {
-                    diary.acknowledged.push(number);
+            let rows: Vec<u64> = (first..first + step as u64).collect();
+            let present = client.get_or_insert_with(|| self.login.open(&self.address));
+            match self.write(present, &rows) {
+                Ok(()) => {
+                    diary.acknowledged.extend(rows);
                     self.done.fetch_add(1, Ordering::Relaxed);
-                    client = Some(present);
                 }
                 Err(report) => {
-                    diary.unknown.push(number);
+                    if report.severity != "ERROR" {
+                        diary.ended += 1;
+                        client = None;
+                    }
+                    // What was rolled back may not be there.
+                    diary.unknown.extend((report.code != "40001").then_some(rows));
                     diary.errors.push(report);
                 }
             }
@@ -143,6 +180,51 @@ impl Writer {
             diary.longest = diary.longest.max(took);
         }
         diary
+    }
+
+    fn write(&self, client: &mut Client, rows: &[u64]) -> Result<(), Report> {
+        let insert = |row: &u64| format!("insert into {} values ({}, {row})", self.table, self.number);
+        if self.manner == Manner::Single {
+            return client.try_rows(&insert(&rows[0])).map(drop);
+        }
+        let statements = [vec!["begin".into()], rows.iter().map(insert).collect(), vec!["commit".into()]].concat();
+        let mut error = None;
+        for sql in statements {
+            let is_last = sql == "commit";
+            match client.try_tag(&sql) {
+                Ok(tag) => assert!(!is_last || error.is_none() || tag == "ROLLBACK", "{tag} after {error:?}"),
+                Err(report) if self.manner == Manner::Careful => {
+                    // A session that was ended has nothing to roll back.
+                    let _ = client.try_tag("rollback");
+                    return Err(report);
+                }
+                Err(report) => error = error.or(Some(report)),
+            }
+        }
+        error.map_or(Ok(()), Err)
+    }
+}
+
+trait Tagged {
+    /// Runs a statement: the tag of its CommandComplete, or its error.
+    fn try_tag(&mut self, sql: &str) -> Result<String, Report>;
+}
+
+impl Tagged for Client {
+    fn try_tag(&mut self, sql: &str) -> Result<String, Report> {
+        self.send_query(sql);
+        let (mut tag, mut failure) = (String::new(), None);
+        loop {
+            match self.receive(LIMIT) {
+                Received::Message(message) => match message.tag {
+                    b'C' => tag = message.text(),
+                    b'E' => failure = failure.or(Some(message.report())),
+                    b'Z' => return failure.map_or(Ok(tag), Err),
+                    _ => {}
+                },
+                other => return Err(failure.unwrap_or_else(|| Report::silence(&format!("{other:?}")))),
+            }
+        }
     }
 }
 
