@@ -1,7 +1,5 @@
 //! What becomes of a transaction whose server is lost: what the client is told, and that nothing runs by halves.
 
-use std::time::Duration;
-
 use protocol::backend::TxStatus;
 use protocol::messages;
 
@@ -13,7 +11,11 @@ fn start() -> Pooler {
 }
 
 fn start_with(edit: impl FnOnce(Setup) -> Setup) -> Pooler {
-    let setup = Setup::new().set("default_pool_size", 2).allow("terminating connection").allow("pooler error");
+    start_on(Setup::new(), edit)
+}
+
+fn start_on(setup: Setup, edit: impl FnOnce(Setup) -> Setup) -> Pooler {
+    let setup = setup.set("default_pool_size", 2).allow("terminating connection").allow("pooler error");
     edit(setup.allow("server conn crashed").allow("closing because").allow("server")).start()
 }
 
@@ -242,7 +244,8 @@ fn a_pipeline_is_answered_to_its_end() {
     messages::query(&mut out, insert.as_bytes());
     client.send(&out);
     assert_eq!(status(&client.until(b'Z')), TxStatus::InBlock);
-    std::thread::sleep(Duration::from_millis(50));
+    let asleep = format!("select count(*) from pg_stat_activity where pid = {pid} and wait_event = 'PgSleep'");
+    eventually("it sleeps", || direct::value(&asleep) == "1");
     terminate(&pid);
     for code in ["40001", "25P02", "25P02"] {
         let answer = client.until(b'Z');
@@ -250,6 +253,56 @@ fn a_pipeline_is_answered_to_its_end() {
         assert_eq!((error.report().code.as_str(), status(&answer)), (code, TxStatus::Failed));
     }
     client.rows("rollback");
+    assert_eq!(rows_of(&table), 0);
+}
+
+#[test]
+fn a_block_that_no_server_has_seen_has_failed_all_the_same() {
+    let (pooler, table) = (start_with(|setup| setup.set("default_pool_size", 1)), table());
+    let (mut holder, mut client) = (pooler.client(), pooler.client());
+    holder.rows("begin");
+    client.send_query("begin");
+    let mut console = pooler.console();
+    eventually("it waits", || console.count(&pooler.setup.user, "cl_waiting") == 1);
+    client.cancel();
+    assert_eq!(client.answer().expect_err("it was canceled").code, "57014");
+    holder.rows("commit");
+    is(&client.error(&format!("insert into {table} values (1)")), "25P02");
+    assert_eq!(client.ask("commit")[0].text(), "ROLLBACK");
+    assert_eq!((client.value("select 1").as_str(), rows_of(&table)), ("1", 0));
+}
+
+/// The postmaster ends all sessions then: they are warned (57P02), and cut off.
+#[test]
+fn a_crash_ends_every_block_and_no_session() {
+    let postgres = direct::start();
+    let pooler = start_on(Setup::on(&postgres), |setup| setup.set("server_login_retry", "100ms"));
+    let mut clients = [pooler.client(), pooler.client()];
+    clients.iter_mut().for_each(|client| drop(client.rows("begin")));
+    let victim = pid(&mut clients[0]).parse().expect("a pid");
+    postgres.kill_9_backend(victim).expect("a backend of ours");
+    for client in &mut clients {
+        is(&client.error("select 1"), "40001");
+        assert_eq!(client.ask("commit")[0].text(), "ROLLBACK");
+        assert_eq!(client.value("select 1"), "1");
+    }
+}
+
+/// More than a buffer holds is not kept: it is judged by what was noted of it as it passed.
+#[test]
+fn a_long_statement_in_a_lost_block_commits_nothing() {
+    let (pooler, table) = (start(), table());
+    let mut client = pooler.client();
+    client.rows("begin");
+    let pid = pid(&mut client);
+    client.send_query(&format!("select pg_sleep(60), '{}'", "x".repeat(100_000)));
+    let asleep = format!("select count(*) from pg_stat_activity where pid = {pid} and wait_event = 'PgSleep'");
+    eventually("it sleeps", || direct::value(&asleep) == "1");
+    terminate(&pid);
+    let lost = client.until(b'Z');
+    assert_eq!(status(&lost), TxStatus::Failed, "{lost:?}");
+    is(&client.error(&format!("insert into {table} values (1)")), "25P02");
+    client.rows("commit");
     assert_eq!(rows_of(&table), 0);
 }
 

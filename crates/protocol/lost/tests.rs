@@ -307,6 +307,22 @@ fn only_a_plain_statement_of_which_nothing_was_heard_is_sent_again() {
 }
 
 #[test]
+fn what_never_left_is_sent_again_whatever_it_is() {
+    let mut scene = Scene::default();
+    scene.sends(&message(true, b'Q', "vacuum"));
+    let verdict = |scene: &mut Scene, withheld| {
+        let (position, sent) = (scene.exchange.lose(), Some(&scene.sent[..]));
+        let (cause, client) = (Cause::Silent, &scene.client);
+        Loss { cause, position, sent, has_reached: false, withheld, client }.verdict()
+    };
+    assert!(matches!(verdict(&mut scene, Some(b"")), Verdict::Again));
+    (scene.exchange, scene.sent) = (Exchange::default(), Vec::new());
+    scene.sends(&message(true, b'Q', "vacuum"));
+    // Not the first since check-out: it is certain all the same that it was not run.
+    assert!(matches!(verdict(&mut scene, None), Verdict::StandIn(stand_in, 0) if stand_in.fate() == Fate::RolledBack));
+}
+
+#[test]
 fn what_was_not_kept_is_judged_by_what_was_noted_of_it() {
     hears_in_block("P:insert B E S Q:insert ~ ! > Q:commit", "E:lost Z:E E:lost Z:E C:ROLLBACK Z:I");
     hears_in_block("P:insert B E ~ ! > E S Q:commit", "E:lost Z:E C:ROLLBACK Z:I");

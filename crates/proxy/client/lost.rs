@@ -3,11 +3,14 @@
 
 use config::PoolMode;
 use protocol::Header;
+use protocol::exchange::ClientViolation;
+use protocol::frontend::Tag;
 use protocol::lost::{self, Cause, Fate, Verdict};
 use protocol::messages;
 use protocol::stand_in::{Answers, MAX_READ, Notes, Refusal, StandIn};
 use tracing::warn;
 
+use super::handle::Doing;
 use super::session::{Client, Farewell};
 use crate::error::{ClientError, Lost};
 use crate::flow::{Desk, LentDesk};
@@ -40,7 +43,7 @@ impl Client {
         let position = desk.exchange.lose();
         desk.exchange.tell(&mut self.statements);
         desk.exchange.undo(&mut self.statements, &mut lease.server().statements);
-        lease.close("server conn crashed?");
+        lease.close(if lost == Lost::PrimaryMoved { "the primary has moved" } else { "server conn crashed?" });
         if self.rules.mode == PoolMode::Session {
             // What it had on that server beside transactions is gone.
             let has_moved = lost == Lost::PrimaryMoved;
@@ -124,6 +127,7 @@ impl Client {
     /// Answers the client until it is silent, or needs a server.
     pub(super) async fn stand_in(&mut self, desk: &mut LentDesk) -> Result<(), Farewell> {
         desk.is_repeated = false;
+        self.presence.handle.set_doing(Doing::Idle, self.rules.idle_deadline(Doing::Idle));
         let mut received_once = !desk.up.is_empty();
         loop {
             let next = self.answer_all(desk)?;
@@ -153,6 +157,7 @@ impl Client {
             if !stand_in.takes(header.tag) {
                 return Ok(Next::Server);
             }
+            Tag::of(header.tag).ok_or(ClientError::Violation(ClientViolation::UnknownTag(header.tag)))?;
             let arrived = desk.up.unjudged().len();
             let wanted = header.total_len().min(MAX_READ);
             match header.tag {
