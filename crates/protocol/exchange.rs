@@ -69,6 +69,8 @@ pub struct Exchange {
     bind_in_batch: bool,
     /// What the Query is suspected of that is about to be sent, if somebody has asked.
     suspicion: Option<Suspicion>,
+    /// What the last Query that was not there as a whole is suspected of, if it is a single statement.
+    cut_off: Option<Suspicion>,
     /// Named statements that are bound or described.
     referred: Referred,
 }
@@ -216,6 +218,7 @@ impl Default for Exchange {
             unnamed_in_batch: false,
             bind_in_batch: false,
             suspicion: None,
+            cut_off: None,
             referred: Referred::default(),
         }
     }
@@ -277,6 +280,9 @@ impl Exchange {
 
     fn query(&mut self, header: Header, body: &[u8]) {
         let is_whole = body.len() == header.body_len();
+        if !is_whole {
+            self.cut_off = Some(lexer::first_statement(body));
+        }
         let suspicion = self.suspicion.take().unwrap_or_else(|| lexer::simple_query(body, is_whole));
         self.suspect(suspicion);
         if !self.skipping {
@@ -616,7 +622,7 @@ impl Exchange {
 
     /// Makes it fit for the next conversation, keeping its memory within reason.
     pub fn reset(&mut self) {
-        let Self { owed, changes, session, referred, status, copy, risk, suspicion, .. } = self;
+        let Self { owed, changes, session, referred, status, copy, risk, suspicion, cut_off, .. } = self;
         owed.clear();
         if owed.capacity() > 1024 {
             owed.shrink_to(64);
@@ -624,7 +630,7 @@ impl Exchange {
         changes.clear();
         session.reset();
         referred.clear();
-        (*status, *copy, *risk, *suspicion) = (TxStatus::Idle, Copying::No, None, None);
+        (*status, *copy, *risk, *suspicion, *cut_off) = (TxStatus::Idle, Copying::No, None, None, None);
         (self.opens, self.completed, self.failed, self.ended) = (false, false, false, false);
         let Self { copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch, .. } = self;
         for flag in [copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch] {

@@ -268,10 +268,10 @@ fn parts(mut sent: &[u8], client: &ClientStatements) -> Option<Vec<Part>> {
     Some(parts)
 }
 
-/// Whether an answer, as far as it came, has a row in it, or the end of a statement.
+/// Whether an answer, as far as it came, has more in it than what announces results: a row, a notice, an end.
 fn has_results(mut answer: &[u8]) -> bool {
     while let Ok(Some(header)) = Header::peek(answer) {
-        if !matches!(header.tag, b'1' | b'2' | b'3' | b't' | b'T' | b'n' | b'N' | b'S') {
+        if !matches!(header.tag, b'1' | b'2' | b'3' | b't' | b'T' | b'n' | b'S') {
             return true;
         }
         answer = answer.get(header.total_len()..).unwrap_or_default();

@@ -48,7 +48,9 @@ pub struct StandIn {
 pub struct Notes<'a> {
     /// What it has prepared.
     pub client: &'a mut ClientStatements,
-    /// Finds the statement with what follows the name in a Parse; none if it is not to be kept.
+    /// Bytes of names and texts that it may have prepared.
+    pub most: usize,
+    /// Finds the statement with what follows the name in a Parse; none if there is no room for it.
     pub intern: &'a mut dyn FnMut(&[u8]) -> Option<Arc<Statement>>,
 }
 
@@ -257,15 +259,13 @@ impl StandIn {
                 return true;
             }
         };
-        if !step.ends_block() && step != Step::Nothing {
+        let is_allowed = step.ends_block() || step == Step::Nothing;
+        if !is_allowed || tag == b'P' && !notes.parse(body) {
             self.refuse(answers);
             return false;
         }
         match tag {
-            b'P' => {
-                notes.parse(body);
-                messages::message(answers.out, b'1', |_| {});
-            }
+            b'P' => messages::message(answers.out, b'1', |_| {}),
             b'B' => messages::message(answers.out, b'2', |_| {}),
             b'D' => {
                 if body.first() == Some(&b'S') {
@@ -281,14 +281,19 @@ impl StandIn {
 }
 
 impl Notes<'_> {
-    fn parse(&mut self, body: &[u8]) {
+    /// Notes a Parse: false if there is no room for it.
+    fn parse(&mut self, body: &[u8]) -> bool {
         let (name, rest) = cstr(body);
         if name.is_empty() {
             self.client.set_unnamed(Some(rest.to_vec()));
-        } else if let Some(statement) = (self.intern)(rest) {
-            self.client.forget(name);
-            self.client.define(name, statement);
+            return true;
         }
+        let statement = if self.client.have_room_for(body.len(), self.most) { (self.intern)(rest) } else { None };
+        if let Some(statement) = &statement {
+            self.client.forget(name);
+            self.client.define(name, statement.clone());
+        }
+        statement.is_some()
     }
 
     fn close(&mut self, name: &[u8]) {

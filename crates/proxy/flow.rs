@@ -30,6 +30,8 @@ pub struct Flow {
     dropping: usize,
     /// Size of the buffer, which one message may have made larger for a while.
     size: usize,
+    /// The message that passes has no semicolon so far, but perhaps at its end.
+    single: bool,
     /// Something was sent since the conversation began.
     touched: bool,
     kept: Kept,
@@ -61,6 +63,16 @@ impl Flow {
         let here = len.min(self.unjudged().len());
         self.cleared += here;
         self.passing = len - here;
+    }
+
+    /// Watches the text that has begun to pass: it may be of several statements.
+    pub fn watch(&mut self) {
+        self.single = self.passing > 0 && is_single(&self.bytes[..self.cleared], false);
+    }
+
+    /// Whether the text that was watched has passed, and was of one statement; asks only once.
+    pub fn was_single(&mut self) -> bool {
+        self.single && self.passing == 0 && std::mem::take(&mut self.single)
     }
 
     /// Throws the next message of `len` bytes away, also what has not arrived of it.
@@ -185,6 +197,10 @@ impl Flow {
         let passed = received.min(self.passing);
         self.passing -= passed;
         self.cleared += passed;
+        if self.single {
+            let (text, is_end) = (&self.bytes[self.cleared - passed..self.cleared], self.passing == 0);
+            self.single = is_single(text, is_end);
+        }
         let dropped = (received - passed).min(self.dropping);
         if dropped > 0 {
             self.kept.give_up();
@@ -219,6 +235,12 @@ impl Flow {
         kept.give_up();
         *self = Self { bytes, size, kept, ..Self::default() };
     }
+}
+
+/// Whether a piece of a text is of one statement: a semicolon may stand at its end.
+fn is_single(text: &[u8], is_end: bool) -> bool {
+    let is_blank = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    memchr::memchr(b';', text).is_none_or(|at| is_end && text[at + 1..].iter().all(is_blank))
 }
 
 /// All that a client needs only while it has something to say: lent by its worker, so that idle clients own none.
@@ -335,6 +357,39 @@ mod tests {
         flow.skip(4);
         arrives(&mut flow, b"deX");
         assert_eq!((&flow.bytes[..flow.cleared], flow.unjudged()), (&b"a"[..], &b"X"[..]));
+    }
+
+    #[test]
+    fn what_was_kept_is_as_it_came() {
+        let mut flow = flow(b"abcdef");
+        flow.clear(1);
+        flow.keep();
+        flow.insert(b"--");
+        flow.replace(1, b"xyz");
+        flow.clear(3);
+        flow.skip(1);
+        flow.clear(5);
+        assert_eq!((&flow.bytes[..], flow.passing), (&b"a--xyzdef"[..], 2));
+        assert_eq!(flow.rewind(), Some(7), "bcdef, and two that have not arrived");
+        assert_eq!((flow.unjudged(), flow.is_inside_message()), (&b"bcdef"[..], false));
+        assert_eq!(flow.rewind(), None);
+    }
+
+    #[test]
+    fn a_text_that_passes_is_single_unless_a_semicolon_has_something_behind_it() {
+        for (pieces, expected) in [
+            ([&b"ab"[..], b"cd", b"e\0"], true),
+            ([b"ab", b"cd", b"; \0"], true),
+            ([b"ab", b"c;", b"e\0"], false),
+            ([b"a;", b"cd", b"e\0"], false),
+        ] {
+            let mut flow = flow(pieces[0]);
+            flow.clear(pieces.concat().len());
+            flow.watch();
+            assert!(!flow.was_single());
+            pieces[1..].iter().for_each(|piece| arrives(&mut flow, piece));
+            assert_eq!((flow.was_single(), flow.was_single()), (expected, false), "{pieces:?}");
+        }
     }
 
     #[test]

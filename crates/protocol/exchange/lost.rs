@@ -2,7 +2,7 @@
 
 use super::{Copying, Exchange, Owed};
 use crate::backend::TxStatus;
-use crate::lexer::Risk;
+use crate::lexer::{Risk, Suspicion};
 
 /// What was asked for and not answered when the server was lost.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,15 @@ impl Position {
 }
 
 impl Exchange {
+    /// The Query that was not there as a whole when it was noted has passed, and was a single statement.
+    pub fn was_single(&mut self) {
+        if let Some(Suspicion { risk, opens, .. }) = self.cut_off.take()
+            && self.owed.len() == 1
+        {
+            (self.risk, self.opens) = (Some(risk), opens);
+        }
+    }
+
     /// The server is lost: nothing that is due will come. What is noted of prepared statements has to be undone.
     pub fn lose(&mut self) -> Position {
         let asked = |owed: &&Owed| !owed.is_silent() && **owed != Owed::CopyEnd;

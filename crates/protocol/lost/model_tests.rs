@@ -351,7 +351,7 @@ impl World {
     fn asks(&mut self, message: &[u8]) {
         let (mut out, mut intern) = (Vec::new(), |_: &[u8]| None);
         let stand_in = self.stand_in.as_mut().unwrap();
-        let mut notes = Notes { client: &mut self.client, intern: &mut intern };
+        let mut notes = Notes { client: &mut self.client, most: usize::MAX, intern: &mut intern };
         let mut answers = Answers { out: &mut out, refuse: &mut refuse };
         stand_in.message(message[0], &message[Header::SIZE..], &mut notes, &mut answers);
         let fate = stand_in.fate();

@@ -121,7 +121,7 @@ impl Scene {
     fn asks(&mut self, message: &[u8]) {
         let (mut out, mut catalog) = (Vec::new(), Catalog::default());
         let mut intern = |body: &[u8]| Some(catalog.intern(b"", body));
-        let mut notes = Notes { client: &mut self.client, intern: &mut intern };
+        let mut notes = Notes { client: &mut self.client, most: usize::MAX, intern: &mut intern };
         let mut answers = Answers { out: &mut out, refuse: &mut refuse };
         let stand_in = self.stand_in.as_mut().unwrap();
         stand_in.message(message[0], &message[Header::SIZE..], &mut notes, &mut answers);
@@ -286,12 +286,13 @@ fn what_was_terminated_is_rolled_back_unless_it_may_have_ended_before() {
 
 #[test]
 fn only_a_plain_statement_of_which_nothing_was_heard_is_sent_again() {
-    for again in ["Q:insert", "Q:begin", "P:select B D E S < 1 2 n", "P:s=merge D:s S < 1", "P:update B E S < N"] {
+    for again in ["Q:insert", "Q:begin", "P:select B D E S < 1 2 n", "P:s=merge D:s S < 1", "P:update B E S < 1 2"] {
         hears(&format!("> {again} !57P01"), "Again");
     }
     for lost in [
         "> Q:insert !",
         "> Q:insert | !57P01",
+        "> Q:insert < N !57P01",
         "> Q:select < T D !57P01",
         "> P:insert B E S < 1 2 C !57P01",
         "> Q:create_table_t_() !57P01",
@@ -350,4 +351,42 @@ fn a_request_that_no_server_will_see_takes_the_block_with_it_that_it_begins() {
         scene.sends(&message(true, tag.as_bytes()[0], text));
     }
     assert_eq!(scene.heard.join(" "), "E:lost Z:E E:25P02 Z:E C:ROLLBACK Z:I server:Q");
+}
+
+mod laws {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_message() -> impl Strategy<Value = (u8, Vec<u8>)> {
+        let tag = prop::sample::select(&b"QFPBDECSHdcf"[..]);
+        let body = prop_oneof![
+            "[SP]?[\\x00a]{0,3}(commit|rollback|begin|insert)?[\\x00;]{0,3}".prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..12),
+        ];
+        (tag, body)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_each_end_has_one_ready_for_query(
+            status in prop::sample::select(&[TxStatus::Idle, TxStatus::InBlock, TxStatus::Failed][..]),
+            fate in prop::sample::select(&[Fate::RolledBack, Fate::Unknown][..]),
+            (owed, failed) in (0..3usize, any::<bool>()),
+            messages in prop::collection::vec(any_message(), 0..20),
+        ) {
+            let mut scene =
+                Scene { stand_in: Some(StandIn::new(status, fate).owing(owed, failed && owed > 0)), ..Scene::default() };
+            for (tag, body) in messages {
+                let mut message = Vec::new();
+                messages::message(&mut message, tag, |out| out.extend_from_slice(&body));
+                if !scene.stand_in.as_ref().unwrap().takes(tag) {
+                    break;
+                }
+                scene.heard.clear();
+                scene.sends(&message);
+                let ready = scene.heard.iter().filter(|heard| heard.starts_with('Z')).count();
+                prop_assert_eq!(ready, usize::from(matches!(tag, b'Q' | b'F' | b'S')), "{:?}", scene.heard);
+            }
+        }
+    }
 }

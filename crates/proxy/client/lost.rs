@@ -150,9 +150,7 @@ impl Client {
         let Some(Bereft { stand_in, error }) = self.bereft.as_deref_mut() else { return Ok(Next::Server) };
         let (presence, rules, pool, params) = (&self.presence, &self.rules, &self.pool, &self.params);
         let mut refuse = |refusal, out: &mut Vec<u8>| write_refusal(presence, refusal, error, out);
-        let mut intern = |body: &[u8]| {
-            (rules.max_prepared > 0).then(|| pool.statement(params, body, rules.max_prepared_bytes)).flatten()
-        };
+        let mut intern = |body: &[u8]| pool.statement(params, body, rules.max_prepared_bytes);
         while let Some(header) = Header::peek(desk.up.unjudged()).map_err(ClientError::Frame)? {
             if !stand_in.takes(header.tag) {
                 return Ok(Next::Server);
@@ -173,7 +171,8 @@ impl Client {
                 _ => {}
             }
             let mut out = Vec::new();
-            let mut notes = Notes { client: &mut self.statements, intern: &mut intern };
+            let most = rules.max_client_prepared_bytes;
+            let mut notes = Notes { client: &mut self.statements, most, intern: &mut intern };
             let mut answers = Answers { out: &mut out, refuse: &mut refuse };
             let body = &desk.up.unjudged()[Header::SIZE..arrived.min(header.total_len())];
             stand_in.message(header.tag, body, &mut notes, &mut answers);

@@ -177,6 +177,9 @@ impl Relay<'_> {
     fn judge_requests(&mut self) -> Result<(), End> {
         let refused = |error: ClientError| End::Refused(error);
         (self.desk.half_judged, self.awaits_answers) = (false, false);
+        if self.desk.up.was_single() {
+            self.desk.exchange.was_single();
+        }
         while let Some(header) = Header::peek(self.desk.up.unjudged()).map_err(|error| refused(error.into()))? {
             if header.total_len() > self.rules.max_packet_size {
                 return Err(refused(ClientError::PacketTooLarge(header.total_len())));
@@ -193,7 +196,13 @@ impl Relay<'_> {
             let message = up.unjudged();
             let body = &message[Header::SIZE..message.len().min(header.total_len())];
             match exchange.request(header, body).map_err(|error| refused(error.into()))? {
-                Request::Forward => up.clear(header.total_len()),
+                Request::Forward => {
+                    let is_cut_off = message.len() < header.total_len();
+                    up.clear(header.total_len());
+                    if is_cut_off && header.tag == b'Q' {
+                        up.watch();
+                    }
+                }
                 Request::Drop => up.skip(header.total_len()),
                 Request::Terminate => {
                     self.desk.leaving = true;
