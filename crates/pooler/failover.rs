@@ -1,5 +1,6 @@
 //! `pooler failover`: has the running pooler move the primary, and tells each step.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -60,7 +61,8 @@ pub fn failover(config: Option<&Path>, wish: &Wish) -> ExitCode {
     let ended = remote::run(&loaded.config, &wish.command(), |said| match said {
         Said::Notice(sqlstate, text) => {
             seen.note(&sqlstate, &text);
-            println!("{:7.3} s  {text}", began.elapsed().as_secs_f64());
+            // Who reads no more still gets the exit code.
+            let _ = writeln!(io::stdout(), "{:7.3} s  {text}", began.elapsed().as_secs_f64());
         }
         Said::Interrupted => eprintln!("interrupted: asks the pooler to give it up"),
     });

@@ -3,7 +3,7 @@
 use crate::harness::client::Received;
 use crate::harness::load::{Load, transaction_into};
 use crate::harness::{Pooler, Setup, direct, eventually};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A table that every role of the tests may use.
 pub fn table() -> String {
@@ -56,6 +56,29 @@ fn pause_of_one_database_leaves_the_other_alone() {
     assert_eq!((paused("app", &mut console), paused("other", &mut console)), ("1".into(), "0".into()));
     assert_eq!(console.run("RESUME app"), "RESUME");
     assert_eq!(app.answer(), Ok(vec![vec![Some("2".into())]]));
+}
+
+#[test]
+fn a_pause_for_a_time_ends_by_itself_and_those_who_wait_are_shown_meanwhile() {
+    let pooler = Setup::new().start();
+    let mut client = pooler.client();
+    client.rows("select 1");
+    let mut console = pooler.console();
+    for (command, why) in [("PAUSE FOR 2", "paused"), ("PAUSE app FOR 2", "database is paused")] {
+        let began = Instant::now();
+        assert_eq!(console.run(command), "PAUSE");
+        assert_eq!(backends(&pooler), 0);
+        client.send_query("select 2");
+        let mut waiting = Vec::new();
+        eventually("it waits", || {
+            waiting = console.show("WAITING").into_iter().filter(|row| row["database"] == "app").collect();
+            !waiting.is_empty()
+        });
+        assert_eq!((waiting.len(), waiting[0]["why"].as_str()), (1, why));
+        assert_eq!(client.answer(), Ok(vec![vec![Some("2".into())]]));
+        assert!(began.elapsed() >= Duration::from_secs(2), "it was the pause that kept it waiting");
+    }
+    assert_eq!(console.error("RESUME").code, "55000", "it is over");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Opening a planned successor before it is writable by default (setting `failover_early_open`).
 //!
-//! Its servers are made writable by their StartupMessage, so that DISCARD ALL and RESET ALL do not undo it. As soon as the
-//! successor is writable by default they are replaced by ordinary ones. Until then a commit does not wait for a standby:
-//! the only one is the former primary, which has stopped.
+//! Its servers are made writable by their StartupMessage, so that DISCARD ALL and RESET ALL do not undo it. As soon as
+//! the successor is writable by default they are replaced by ordinary ones. Until then a commit does not wait for a
+//! standby: the only one is the former primary, which has stopped.
 
 use config::{Config, PoolMode};
 use failover::Route;

@@ -157,7 +157,7 @@ impl Chair {
         self.run("begin").await?;
         let tried = self.perform(to).await;
         self.run("rollback").await?;
-        tried
+        tried.map(drop)
     }
 
     /// Tells the monitor. Once it has answered there is no way back.
@@ -165,11 +165,15 @@ impl Chair {
     /// # Errors
     /// It has refused, or is lost.
     pub async fn commit(&mut self, to: Option<&str>) -> Result<(), Failed> {
-        Ok(self.perform(to).await?)
+        match self.perform(to).await? {
+            true => Ok(()),
+            false => Err(Failed::Refused("nothing to do: it is the primary already".to_owned())),
+        }
     }
 
-    /// By the functions that `pooler monitor-sql` makes for poolers; pg_auto_failover's own role needs none.
-    async fn perform(&mut self, to: Option<&str>) -> Result<(), LoginError> {
+    /// By the functions that `pooler monitor-sql` makes for poolers; pg_auto_failover's own role needs none. False if the
+    /// node is the primary already.
+    async fn perform(&mut self, to: Option<&str>) -> Result<bool, LoginError> {
         let names = [[SWITCHOVER, PROMOTE], ["pgautofailover.perform_failover", "pgautofailover.perform_promotion"]];
         let [ours, theirs] = names.map(|[any, one]| match to {
             None => format!("select {any}($1, $2::int)"),
@@ -184,7 +188,7 @@ impl Chair {
                     attempts += 1;
                     tokio::time::sleep(PAUSE).await;
                 }
-                answered => return answered.map(drop),
+                answered => return answered.map(|rows| rows != [[Some("f".to_owned())]]),
             }
         }
     }
