@@ -66,7 +66,7 @@ fn a_transaction_that_does_not_end_stops_it_and_nothing_happens() {
     assert_eq!(Failover::run(&scene.pooler, "").expect_err("there is one").code, "55P03");
     let refused = failover.end().expect_err("a transaction is open");
     assert_eq!(refused.code, "57014");
-    assert!(refused.message.contains("1 servers are still in use here"), "{refused:?}");
+    assert!(refused.message.contains("1 server is still in use here"), "{refused:?}");
     assert_eq!(other.answer().expect("it goes on").len(), 1);
     client.rows("commit");
     assert_eq!(scene.primary(), before);

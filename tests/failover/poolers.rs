@@ -27,8 +27,8 @@ fn both_pause_and_both_follow() {
     let before = scene.primary();
     let writers = [Writers::start(&scene, 8, &here), Writers::through(&second, 8, &there)];
     let steps = Failover::run(&scene.pooler, "").expect("it is possible");
-    assert!(steps.iter().any(|step| step.contains("1 other poolers are ready")), "{steps:?}");
-    assert!(steps.last().is_some_and(|step| step.starts_with("confirm: 1 other poolers")), "{steps:?}");
+    assert!(steps.iter().any(|step| step.contains("1 other pooler is ready")), "{steps:?}");
+    assert!(steps.last().is_some_and(|step| step.starts_with("confirm: 1 other pooler follows")), "{steps:?}");
     for writers in writers {
         writers.advance(100);
         let outcome = writers.finish(&scene);

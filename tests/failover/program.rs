@@ -4,12 +4,17 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::pooler::PROGRAM;
+use crate::harness::{Pooler, Setup};
 use crate::scene::Scene;
 use crate::writers::Writers;
 
 fn begin(scene: &Scene, words: &[&str]) -> Child {
+    begin_with(&scene.pooler, "pooler.toml", words)
+}
+
+fn begin_with(pooler: &Pooler, config: &str, words: &[&str]) -> Child {
     let mut command = Command::new(PROGRAM);
-    command.arg("failover").arg(scene.pooler.path("pooler.toml")).args(words);
+    command.arg("failover").arg(pooler.path(config)).args(words);
     command.env_remove("PGUSER").env_remove("PGPASSWORD");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be run")
 }
@@ -61,4 +66,18 @@ fn the_exit_code_says_how_it_ended() {
     assert!(code == Some(3) && said.contains("given up"), "{said}");
     client.rows("commit");
     assert_eq!(scene.primary(), before);
+}
+
+#[test]
+fn the_console_is_reached_over_tls_where_there_is_no_socket() {
+    let pooler = Setup::at((1, String::new()), "app").tls("require").start();
+    let listen = format!("listen_addr = '127.0.0.1'\nlisten_port = {}\nunix_socket_dir = ''", pooler.port);
+    let users = pooler.path("userlist.txt");
+    let text = format!("{listen}\nadmin_users = 'admin'\nauth_file = '{}'\n", users.display());
+    pooler.write("remote.toml", &text);
+    let (code, said) = end(begin_with(&pooler, "remote.toml", &[]));
+    assert!(code == Some(1) && said.contains("no formation is followed"), "{said}");
+    pooler.write("remote.toml", &text.replace("'admin'", "'nobody'"));
+    let (code, said) = end(begin_with(&pooler, "remote.toml", &[]));
+    assert!(code == Some(1) && said.contains("as nobody") && said.contains("PGPASSWORD"), "{said}");
 }

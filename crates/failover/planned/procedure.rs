@@ -251,7 +251,10 @@ impl Procedure {
             self.deadline = now + self.plan.limits.answer;
             return Order::Ask;
         }
-        let why = format!("{count} other poolers follow it, which cannot be told without control_secret");
+        let why = format!(
+            "{}, and cannot be told without control_secret",
+            counted(count, "other pooler follows it", "other poolers follow it")
+        );
         if !self.plan.force {
             return self.give_up(why, now);
         }
@@ -287,8 +290,8 @@ impl Procedure {
     }
 
     fn asked(&mut self, now: Instant) -> Order {
-        let count = self.others.len();
-        self.poolers(format!("{count} other poolers are ready"), now)
+        let ready = counted(self.others.len(), "other pooler is ready", "other poolers are ready");
+        self.poolers(ready, now)
     }
 
     fn poolers(&mut self, text: String, now: Instant) -> Order {
@@ -349,7 +352,7 @@ impl Procedure {
 
     fn confirmed(&mut self, now: Instant) -> Order {
         if !self.others.is_empty() {
-            self.note(format!("{} other poolers serve on it, too", self.others.len()), now);
+            self.note(counted(self.others.len(), "other pooler follows, too", "other poolers follow, too"), now);
         }
         self.end(Outcome::Done, false, now)
     }
@@ -397,7 +400,10 @@ impl Procedure {
                 Who::Pooler(pooler) => format!("at the pooler of session {pooler}"),
             };
             match active {
-                Some(active) => format!("{active} servers are still in use {who}"),
+                Some(active) => {
+                    let servers = counted(*active as usize, "server is", "servers are");
+                    format!("{servers} still in use {who}")
+                }
                 None => format!("nothing was heard of transactions {who}"),
             }
         };
@@ -459,6 +465,10 @@ impl Procedure {
         };
         self.steps.push(StepDone { stage, text, took: now.saturating_duration_since(self.since) });
     }
+}
+
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 fn words(candidate: &Candidate) -> String {
