@@ -259,7 +259,7 @@ impl StandIn {
                 return true;
             }
         };
-        let is_allowed = step.ends_block() || step == Step::Nothing;
+        let is_allowed = step.ends_block() || step == Step::Nothing && matches!(tag, b'P' | b'D');
         if !is_allowed || tag == b'P' && !notes.parse(body) {
             self.refuse(answers);
             return false;
@@ -273,7 +273,6 @@ impl StandIn {
                 }
                 messages::message(answers.out, b'n', |_| {});
             }
-            _ if step == Step::Nothing => messages::message(answers.out, b'I', |_| {}),
             _ => return self.end_block(step, answers),
         }
         true

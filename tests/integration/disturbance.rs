@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use crate::harness::load::{Load, Outcome, transaction_into};
-use crate::harness::{Pooler, Report, Setup, direct};
+use crate::harness::{Client, Pooler, Report, Setup, direct};
 use crate::pause::table;
 
 const POOL: i64 = 4;
@@ -57,6 +57,34 @@ fn terminating_every_server_fails_only_what_was_in_flight() {
     only_losses(&outcome, killed);
     let rows: u64 = direct::value(&format!("select count(*) from {table}")).parse().expect("a count");
     assert!(may_be_there(&outcome).contains(&rows), "{rows} rows, {} acknowledged", outcome.done);
+}
+
+#[test]
+fn nothing_is_there_by_halves_of_those_who_ignore_errors() {
+    let table = direct::unique("pairs");
+    direct::ask(&format!("create table {table} (pair uuid); grant all on {table} to app"));
+    let pooler = setup(Setup::new()).start();
+    let insert = format!("insert into {table} select md5(pg_current_xact_id()::text)::uuid");
+    let careless = move |client: &mut Client| {
+        let answers = ["begin", &insert, &insert, "commit"].map(|sql| client.try_rows(sql));
+        answers.into_iter().try_for_each(|answer| answer.map(drop))
+    };
+    let load = Load::start(20, &pooler.address(), &pooler.login(), careless);
+    let kill = format!(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = '{}'",
+        pooler.setup.user
+    );
+    for _ in 0..4 * ROUNDS {
+        load.advance(20);
+        direct::ask(&kill);
+    }
+    let outcome = load.finish();
+    let lost = outcome.errors.iter().filter(|report| !is_loss(report)).count();
+    assert!(lost == 0 && !outcome.errors.is_empty(), "{:?}", outcome.errors);
+    let halves = format!("select count(*) from (select from {table} group by pair having count(*) <> 2) as half");
+    assert_eq!(direct::value(&halves), "0");
+    let rows: u64 = direct::value(&format!("select count(*) from {table}")).parse().expect("a count");
+    assert!(may_be_there(&outcome).contains(&(rows / 2)), "{rows} rows, {} acknowledged", outcome.done);
 }
 
 #[test]

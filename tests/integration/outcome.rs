@@ -167,6 +167,58 @@ fn prepared_statements_outlive_the_server_and_end_the_block_too() {
     assert_eq!(rows_of(&table), 1);
 }
 
+/// Tags, errors, the tag of a command, and where the session stands: up to as many ReadyForQuery as are due.
+fn heard(client: &mut Client, request: &[u8], due: usize) -> Vec<String> {
+    client.send(request);
+    let messages = (0..due).flat_map(|_| client.until(b'Z')).collect::<Vec<_>>();
+    let shown = |message: &Message| match message.tag {
+        b'E' => format!("{} {}", message.report(), message.report().severity),
+        b'C' | b'Z' => message.text(),
+        tag => char::from(tag).into(),
+    };
+    messages.iter().map(shown).collect()
+}
+
+#[test]
+fn a_lost_block_answers_as_a_failed_one_of_postgresql_does() {
+    let pooler = start();
+    let queries = ["", ";", "select 1", "savepoint s", "release s", "commit prepared 'x'", "begin"];
+    let queries = queries.into_iter().chain(["select 1; commit", "lock pg_class", "prepare x as select 1"]);
+    let ends = ["commit", "END work;", " rollback /* x */ ;", "abort and no chain", "prepare transaction 'x'"];
+    let mut requests: Vec<(Vec<u8>, usize)> = Vec::new();
+    for sql in queries.chain(ends) {
+        let (mut simple, mut extended) = (Vec::new(), Vec::new());
+        messages::query(&mut simple, sql.as_bytes());
+        requests.push((simple, 1));
+        // Of several statements the parser would speak first, and there is none here.
+        if !sql.contains("; ") {
+            parse(&mut extended, "", sql);
+            run(&mut extended, "");
+            requests.push((extended, 1));
+        }
+    }
+    let mut pipeline = Vec::new();
+    for sql in ["select 1", "", "rollback"] {
+        parse(&mut pipeline, "named", sql);
+        messages::message(&mut pipeline, b'D', |out| out.extend_from_slice(b"Snamed\0"));
+        run(&mut pipeline, "named");
+        messages::message(&mut pipeline, b'C', |out| out.extend_from_slice(b"Snamed\0"));
+        messages::sync(&mut pipeline);
+    }
+    requests.push((pipeline, 6));
+    let (mut direct, mut client) = (direct::connect(direct::shared(), "app"), pooler.client());
+    for (request, due) in requests {
+        direct.rows("begin");
+        direct.error("select 1/0");
+        client.rows("begin");
+        terminate(&pid(&mut client));
+        is(&client.error("select 1"), "40001");
+        let expected = heard(&mut direct, &request, due);
+        assert_eq!(heard(&mut client, &request, due), expected, "{}", request.escape_ascii());
+        [&mut direct, &mut client].map(|client| client.rows("rollback"));
+    }
+}
+
 #[test]
 fn what_a_lost_block_has_set_is_as_before() {
     let pooler = start();
