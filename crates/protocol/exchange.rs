@@ -3,12 +3,14 @@
 mod lost;
 mod referred;
 mod statements;
+mod traces;
 
 use std::collections::VecDeque;
 
 use referred::Referred;
 pub(crate) use statements::Prepared;
 use thiserror::Error;
+use traces::Left;
 
 use crate::backend::{self, TxStatus};
 pub use crate::changes::NoRoom;
@@ -73,6 +75,8 @@ pub struct Exchange {
     cut_off: Option<Suspicion>,
     /// Named statements that are bound or described.
     referred: Referred,
+    /// What may be left behind in the session.
+    left: Left,
 }
 
 /// Proof that a server is idle, outside any transaction, and owes nothing.
@@ -220,6 +224,7 @@ impl Default for Exchange {
             suspicion: None,
             cut_off: None,
             referred: Referred::default(),
+            left: Left::default(),
         }
     }
 }
@@ -241,11 +246,14 @@ impl Exchange {
             Tag::Query => self.query(header, body),
             Tag::FunctionCall => {
                 self.note_risk(Risk::MayCommit);
+                self.left.function_call(body);
                 self.owe(Owed::FunctionCall);
             }
             Tag::Parse => {
                 let text = memchr::memchr(0, body).map_or(&[][..], |end| &body[end + 1..]);
-                self.suspect(lexer::first_statement(text));
+                let suspicion = lexer::first_statement(text);
+                self.suspect(suspicion);
+                self.left.text(suspicion, text);
                 self.unnamed_in_batch |= body.first() == Some(&0);
                 self.owe_unsynced(Owed::Parse);
             }
@@ -285,6 +293,7 @@ impl Exchange {
         }
         let suspicion = self.suspicion.take().unwrap_or_else(|| lexer::simple_query(body, is_whole));
         self.suspect(suspicion);
+        self.left.text(suspicion, body);
         if !self.skipping {
             self.session.query(suspicion.deallocates);
         }
@@ -632,6 +641,7 @@ impl Exchange {
         referred.clear();
         (*status, *copy, *risk, *suspicion, *cut_off) = (TxStatus::Idle, Copying::No, None, None, None);
         (self.opens, self.completed, self.failed, self.ended) = (false, false, false, false);
+        self.left.clear();
         let Self { copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch, .. } = self;
         for flag in [copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch] {
             *flag = false;

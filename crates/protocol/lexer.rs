@@ -2,6 +2,8 @@
 //!
 //! It raises suspicion and never decides what a statement does: the server does that.
 
+use crate::traces;
+
 /// What may be lost if a statement is canceled on nobody's request. Ordered: a batch is as risky as its worst statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Risk {
@@ -24,10 +26,12 @@ pub struct Suspicion {
     pub deallocates: bool,
     /// It may leave a transaction block open behind it.
     pub opens: bool,
+    /// It may leave traces in its session: it is worth to be read whole ([`crate::traces`]).
+    pub leaves_traces: bool,
 }
 
 impl Suspicion {
-    const ALL: Self = Self { risk: Risk::MayCommit, deallocates: true, opens: true };
+    const ALL: Self = Self { risk: Risk::MayCommit, deallocates: true, opens: true, leaves_traces: true };
 }
 
 /// Judges the text of a simple Query, or as much of it as has arrived.
@@ -42,16 +46,17 @@ pub fn simple_query(text: &[u8], complete: bool) -> Suspicion {
 pub fn first_statement(text: &[u8]) -> Suspicion {
     let keyword = first_keyword(text);
     let is = |words: &[&str]| words.iter().any(|word| keyword.eq_ignore_ascii_case(word.as_bytes()));
-    let harmless = |risk| Suspicion { risk, deallocates: false, opens: false };
+    let harmless = |risk, leaves_traces| Suspicion { risk, deallocates: false, opens: false, leaves_traces };
     if is(&["select", "table", "values", "show", "fetch"]) {
-        harmless(Risk::Reads)
+        harmless(Risk::Reads, traces::may_have_word(text))
     } else if is(&["commit", "end"]) {
-        harmless(Risk::Commits)
+        harmless(Risk::Commits, false)
     } else if keyword.is_empty() || is(&["prepare", "rollback", "abort"]) {
-        Suspicion { opens: keyword.is_empty(), ..harmless(Risk::MayCommit) }
+        Suspicion { opens: keyword.is_empty(), ..harmless(Risk::MayCommit, traces::is_telling(keyword)) }
     } else {
         let (deallocates, opens) = (is(&["deallocate", "discard"]), is(&["begin", "start"]));
-        Suspicion { risk: Risk::Writes, deallocates, opens }
+        let leaves_traces = traces::is_telling(keyword) || traces::may_have_word(text);
+        Suspicion { risk: Risk::Writes, deallocates, opens, leaves_traces }
     }
 }
 

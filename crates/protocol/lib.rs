@@ -22,6 +22,7 @@ pub mod sqlstate;
 pub mod stand_in;
 pub mod startup;
 pub mod statements;
+pub mod traces;
 pub mod transaction;
 
 pub use exchange::{AtRest, Exchange};

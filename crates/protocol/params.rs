@@ -1,4 +1,6 @@
-//! Reported parameters that follow a client from server to server, as values compared by identity.
+//! Settings that follow a client from server to server, as values compared by identity.
+//!
+//! Most are not reported by servers. Those are *others*: set by a client, found out by asking its server afterwards.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -40,14 +42,19 @@ impl Tracked {
 
     /// A set with no values.
     pub fn empty(&self) -> Params {
-        Params { values: vec![None; self.names.len()] }
+        Params { values: vec![None; self.names.len()], others: Box::default() }
     }
 }
 
-/// A value for each tracked parameter, or none where nobody has said one.
+/// A name in lower case, and a value.
+pub type Other = (Box<[u8]>, Box<[u8]>);
+
+/// A value for each tracked parameter, or none where nobody has said one; and all others that are set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Params {
     values: Vec<Option<Box<[u8]>>>,
+    /// By name.
+    others: Box<[Other]>,
 }
 
 impl Params {
@@ -65,7 +72,45 @@ impl Params {
                 key.push(0);
             }
         }
+        for (name, value) in self.others.iter().filter(|(name, _)| has_meaning(name)) {
+            for part in [name, value] {
+                key.extend_from_slice(part);
+                key.push(0);
+            }
+        }
         key
+    }
+
+    /// The settings that servers do not report, by name.
+    pub fn others(&self) -> &[Other] {
+        &self.others
+    }
+
+    /// The value of one of them.
+    pub fn other(&self, name: &[u8]) -> Option<&[u8]> {
+        let at = self.others.binary_search_by(|(known, _)| known.as_ref().cmp(name)).ok()?;
+        Some(&self.others[at].1)
+    }
+
+    /// Replaces all of them. Of two with the same name the last one counts.
+    pub fn set_others(&mut self, others: impl IntoIterator<Item = Other>) {
+        let mut sorted = std::collections::BTreeMap::new();
+        sorted.extend(others);
+        self.others = sorted.into_iter().collect();
+    }
+
+    /// Makes those tracked parameters others that a server does not report: `search_path` before PostgreSQL 18.
+    pub fn demote_unreported(&mut self, tracked: &Tracked, reported: &Self) {
+        let unreported: Vec<_> = (0..self.values.len()).filter(|at| reported.values[*at].is_none()).collect();
+        let demoted = unreported.into_iter().filter_map(|at| {
+            let name = tracked.name(at).to_ascii_lowercase().into_bytes();
+            Some((name.into(), self.values[at].take()?))
+        });
+        let demoted: Vec<Other> = demoted.collect();
+        if !demoted.is_empty() {
+            let others = std::mem::take(&mut self.others);
+            self.set_others(others.into_iter().chain(demoted));
+        }
     }
 
     /// Gives a parameter a value.
@@ -82,15 +127,15 @@ impl Params {
         }
     }
 
-    /// The number of a parameter that `self` wants and a server does not report.
-    pub fn unreported(&self, reported: &Self) -> Option<usize> {
-        self.values.iter().zip(&reported.values).position(|pair| matches!(pair, (Some(_), None)))
+    /// Numbers and values of what `self` wants and `server` reports.
+    pub fn reported_by<'a>(&'a self, server: &'a Self) -> impl Iterator<Item = (usize, &'a [u8])> {
+        let pairs = self.values.iter().zip(&server.values).enumerate();
+        pairs.filter_map(|(position, pair)| Some((position, pair.0.as_deref().filter(|_| pair.1.is_some())?)))
     }
 
     /// Numbers and values of what `self` wants and `server` reports differently.
     ///
     /// Compared byte by byte: what the server says in answer becomes what the client wants, so `utf8` is asked for once.
-    /// What a server has never reported it cannot be told either: `search_path` before PostgreSQL 18.
     pub fn differences<'a>(&'a self, server: &'a Self) -> impl Iterator<Item = (usize, &'a [u8])> {
         let pairs = self.values.iter().zip(&server.values).enumerate();
         pairs.filter_map(|(position, pair)| match pair {
@@ -98,6 +143,15 @@ impl Params {
             _ => None,
         })
     }
+}
+
+/// Whether a setting may change what a statement means when it is parsed. Settings of an application's own, limits and
+/// hints to the planner cannot, and often have as many values as there are clients.
+fn has_meaning(name: &[u8]) -> bool {
+    let is_meaningless = name.contains(&b'.')
+        || [b"_timeout".as_slice(), b"_mem", b"_cost"].iter().any(|end| name.ends_with(end))
+        || [b"enable_".as_slice(), b"log_", b"jit"].iter().any(|start| name.starts_with(start));
+    !is_meaningless
 }
 
 /// Gives equal sets one identity, so that the hot path compares two pointers.
@@ -149,6 +203,46 @@ mod tests {
         server.set(2, b"UTC");
         server.set(4, b"x");
         assert_eq!(client.differences(&server).collect::<Vec<_>>(), [(2, &b"x"[..])]);
+    }
+
+    fn other(name: &str, value: &str) -> Other {
+        (name.as_bytes().into(), value.as_bytes().into())
+    }
+
+    #[test]
+    fn others_are_equal_in_any_order_and_the_last_value_counts() {
+        let (mut one, mut two) = (Tracked::new(&[]).empty(), Tracked::new(&[]).empty());
+        one.set_others([other("work_mem", "1"), other("jit", "off"), other("work_mem", "2")]);
+        two.set_others([other("jit", "off"), other("work_mem", "2")]);
+        assert_eq!(one, two);
+        assert_eq!((one.other(b"jit"), one.other(b"x")), (Some(&b"off"[..]), None));
+    }
+
+    #[test]
+    fn only_what_changes_the_meaning_of_a_statement_is_in_its_key() {
+        let key = |others: &[Other]| {
+            let mut params = Tracked::new(&[]).empty();
+            params.set_others(others.iter().cloned());
+            params.meaning()
+        };
+        assert_eq!(
+            key(&[other("app.user", "7"), other("statement_timeout", "1"), other("enable_sort", "on")]),
+            key(&[])
+        );
+        assert_ne!(key(&[other("search_path", "a")]), key(&[]));
+        assert_ne!(key(&[other("search_path", "a")]), key(&[other("search_path", "b")]));
+    }
+
+    #[test]
+    fn what_a_server_does_not_report_is_another() {
+        let tracked = Tracked::new(&[]);
+        let (mut wanted, mut reported) = (tracked.empty(), tracked.empty());
+        wanted.set(2, b"UTC");
+        wanted.set(5, b"app");
+        reported.set(2, b"UTC");
+        wanted.demote_unreported(&tracked, &reported);
+        assert_eq!((wanted.get(2), wanted.get(5)), (Some(&b"UTC"[..]), None));
+        assert_eq!(wanted.others(), [other("search_path", "app")]);
     }
 
     #[test]

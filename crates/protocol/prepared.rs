@@ -13,8 +13,8 @@ pub(crate) use session::Session;
 use crate::changes::{Change, NoRoom};
 use crate::deallocate::{Deallocates, deallocated};
 use crate::exchange::{ClientViolation, Exchange, Prepared};
-use crate::messages;
 use crate::statements::{self, ClientStatements, ServerStatements, Statement, write_parse};
+use crate::{lexer, messages};
 
 /// What follows the name in a Parse that succeeds in a failed transaction too.
 const ROLLBACK: &[u8] = b"rollback\0\0\0";
@@ -82,6 +82,9 @@ impl Judge<'_> {
         }
         if !is_settled {
             self.exchange.session().set_unnamed_target(self.client.unnamed().and_then(Deallocates::of));
+            if let Some(body) = self.client.unnamed().filter(|_| is_bind) {
+                self.exchange.may_leave_by(lexer::first_statement(body), body);
+            }
         }
         let target = if is_bind { self.exchange.session().unnamed_target() } else { None };
         if self.lending_must_wait(target.as_ref()) {
@@ -175,6 +178,9 @@ impl Judge<'_> {
             self.exchange.prepared(Prepared::SilentParse, Change::Told(statement.id))?;
         }
         self.lend(target)?;
+        if let Some(traces) = statement.traces().filter(|_| is_bind) {
+            self.exchange.may_leave(traces);
+        }
         self.exchange.refers(statement.id, statement.suspicion());
         Ok(Verdict::Pass(Some(statement)))
     }

@@ -18,6 +18,7 @@ pub use server::ServerStatements;
 use crate::deallocate::Deallocates;
 use crate::lexer::{self, Suspicion};
 use crate::messages;
+use crate::traces::Traces;
 
 /// What our names on servers begin with.
 const PREFIX: &[u8] = b"POOLER_";
@@ -33,6 +34,7 @@ pub struct Statement {
     body_at: usize,
     deallocates: Option<Deallocates>,
     suspicion: Suspicion,
+    traces: Option<Box<Traces>>,
     taken: Arc<Taken>,
 }
 
@@ -65,6 +67,11 @@ impl Statement {
     /// What it takes away from the names in its session.
     pub fn deallocates(&self) -> Option<&Deallocates> {
         self.deallocates.as_ref()
+    }
+
+    /// What it may leave behind when it is run.
+    pub fn traces(&self) -> Option<&Traces> {
+        self.traces.as_deref()
     }
 
     /// Bytes that it takes.
@@ -192,7 +199,10 @@ impl Catalog {
     fn add(&mut self, key: Box<[u8]>, body_at: usize) -> Arc<Statement> {
         self.last_id += 1;
         let id = self.last_id;
-        let (deallocates, suspicion) = (Deallocates::of(&key[body_at..]), lexer::first_statement(&key[body_at..]));
+        let body = &key[body_at..];
+        let (deallocates, suspicion) = (Deallocates::of(body), lexer::first_statement(body));
+        let traces = suspicion.leaves_traces.then(|| Box::new(Traces::of(body)));
+        let traces = traces.filter(|traces| !traces.is_empty());
         self.taken.0.fetch_add(key.len(), Ordering::Relaxed);
         let statement = Arc::new(Statement {
             id,
@@ -201,6 +211,7 @@ impl Catalog {
             body_at,
             deallocates,
             suspicion,
+            traces,
             taken: self.taken.clone(),
         });
         self.known.insert(Entry(statement.clone()));

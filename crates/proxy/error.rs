@@ -55,10 +55,6 @@ pub enum ClientError {
     Startup(#[from] StartupError),
     #[error("{0}")]
     Options(#[from] OptionsError),
-    #[error("unsupported startup parameter: {0}")]
-    UnsupportedParameter(String),
-    #[error("unsupported startup parameter in options: {0}")]
-    UnsupportedOption(String),
     #[error("received unencrypted data after SSL request")]
     DataBeforeTls,
     #[error("encryption was asked for twice")]
@@ -171,7 +167,7 @@ pub enum ClientError {
     ServerLoginFailing(ServerReport),
     #[error("{}", .0.message)]
     Server(ServerReport),
-    #[error("invalid server parameter")]
+    #[error("{}", .0.message)]
     InvalidServerParameter(ServerReport),
 }
 
@@ -184,7 +180,6 @@ impl ClientError {
                 state::PROTOCOL_VIOLATION
             }
             E::Frame(_) | E::Violation(_) | E::ServerViolation(_) => state::PROTOCOL_VIOLATION,
-            E::UnsupportedParameter(_) | E::UnsupportedOption(_) => state::FEATURE_NOT_SUPPORTED,
             E::SimpleQueryDisallowed | E::TransactionInStatementMode | E::Replication => state::FEATURE_NOT_SUPPORTED,
             E::LoginPacketTooLarge(_) | E::PacketTooLarge(_) => state::PROGRAM_LIMIT_EXCEEDED,
             E::NoRoomForStatement | E::NoRoomForStatements => state::CONFIGURATION_LIMIT_EXCEEDED,

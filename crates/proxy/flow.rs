@@ -26,6 +26,8 @@ pub struct Flow {
     cleared: usize,
     /// Bytes still to come of a message that may go.
     passing: usize,
+    /// Bytes of it that came last.
+    passed: usize,
     /// Bytes still to come of a message that is thrown away.
     dropping: usize,
     /// Size of the buffer, which one message may have made larger for a while.
@@ -56,6 +58,11 @@ impl Flow {
     /// Whether the other side has received a message in part.
     pub fn is_inside_message(&self) -> bool {
         self.passing > 0
+    }
+
+    /// What was received last, as far as it belongs to a message that may go already.
+    pub fn passed(&self) -> &[u8] {
+        &self.bytes[self.cleared - self.passed..self.cleared]
     }
 
     /// Lets the next message of `len` bytes go, also what has not arrived of it.
@@ -196,6 +203,7 @@ impl Flow {
     fn arrived(&mut self, received: usize) {
         let passed = received.min(self.passing);
         self.passing -= passed;
+        self.passed = passed;
         self.cleared += passed;
         if self.single {
             let (text, is_end) = (&self.bytes[self.cleared - passed..self.cleared], self.passing == 0);
@@ -346,6 +354,7 @@ mod tests {
         flow.clear(5);
         assert!(flow.is_inside_message());
         arrives(&mut flow, b"deX");
+        assert_eq!(flow.passed(), b"de");
         assert!(!flow.is_inside_message());
         assert_eq!((&flow.bytes[..flow.cleared], flow.unjudged()), (&b"abcde"[..], &b"X"[..]));
     }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use protocol::messages;
 use protocol::params::Params;
 
-use crate::error::ClientError;
 use crate::services::{Services, lock};
 
 /// What the first server of a pool reported at login.
@@ -34,36 +33,32 @@ impl Greeting {
     }
 
     /// For a client with these wishes: its wishes, and the server's values for all else.
-    ///
-    /// # Errors
-    /// It wishes for a parameter that the server does not report, which therefore cannot follow it.
-    pub fn welcome(&self, services: &Services, wishes: Params) -> Result<Welcome, ClientError> {
+    pub fn welcome(&self, services: &Services, wishes: Params) -> Welcome {
         if let Some(last) = lock(&self.last).as_ref().filter(|last| *last.wishes == wishes) {
-            return Ok(last.clone());
+            return last.clone();
         }
-        let welcome = self.prepare(services, wishes)?;
+        let welcome = self.prepare(services, wishes);
         *lock(&self.last) = Some(welcome.clone());
-        Ok(welcome)
+        welcome
     }
 
-    fn prepare(&self, services: &Services, wishes: Params) -> Result<Welcome, ClientError> {
+    fn prepare(&self, services: &Services, wishes: Params) -> Welcome {
         let mut reported = services.tracked.empty();
         for (name, value) in &self.parameters {
             if let Some(position) = services.tracked.position(name) {
                 reported.set(position, value);
             }
         }
-        if let Some(position) = wishes.unreported(&reported) {
-            return Err(ClientError::UnsupportedParameter(services.tracked.name(position).to_owned()));
-        }
         let mut params = wishes.clone();
+        params.demote_unreported(&services.tracked, &reported);
         params.fill_from(&reported);
         let mut statuses = Vec::with_capacity(512);
         for (name, value) in &self.parameters {
             let position = services.tracked.position(name);
-            let wanted = position.and_then(|position| params.get(position));
+            let tracked = position.and_then(|position| params.get(position));
+            let wanted = tracked.or_else(|| params.other(&name.to_ascii_lowercase()));
             messages::parameter_status(&mut statuses, name, wanted.unwrap_or(value));
         }
-        Ok(Welcome { wishes: Arc::new(wishes), params: services.intern(params), statuses: statuses.into() })
+        Welcome { wishes: Arc::new(wishes), params: services.intern(params), statuses: statuses.into() }
     }
 }

@@ -1,4 +1,4 @@
-//! Joining a client and its server: the same worker, a server that is alive, and the client's parameters on it.
+//! Joining a client and its server: the same worker, a server that is alive, and the client's settings on it.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use tracing::info;
 use crate::client::handle::ClientHandle;
 use crate::client::rules::Rules;
 use crate::clock::Micros;
-use crate::error::ClientError;
+use crate::error::{ClientError, ServerReport};
 use crate::pools::Lease;
-use crate::server::connection::Answer;
+use crate::server::connection::{Answer, Server};
 use crate::server::info::ServerState;
 use crate::services::Services;
 use crate::worker::Presence;
@@ -103,57 +103,124 @@ async fn passes_check(wishes: Wishes<'_>, lease: &mut Lease) -> bool {
     matches!(answer, Ok(Answer { status: TxStatus::Idle, error: None, .. }))
 }
 
-/// Sets the parameters that differ, with `set_config` and values as values: never as SQL text.
+/// Makes the client's settings the server's: with `set_config` and values as values, never as SQL text.
 async fn apply(wishes: Wishes<'_>, mut lease: Lease, params: &mut Arc<Params>) -> Result<Option<Lease>, ClientError> {
-    let Some(request) = request(wishes.services, params, &lease.server().params) else {
-        return Ok(Some(lease));
-    };
-    match lease.server().ask(wishes.services, &request).await {
-        Ok(Answer { status: TxStatus::Idle, error: None, .. }) => {}
+    let before = lease.server().params.clone();
+    match set(wishes.services, lease.server(), params).await {
+        Ok(settled) => {
+            if !Arc::ptr_eq(params, &settled) {
+                *params = settled;
+                wishes.handle.set_params(params.clone());
+            }
+            Ok(Some(lease))
+        }
+        // The time limit of the client before has met the reset: another server will do.
+        Err(Unset::Refused(report)) if is_canceled(&report) && has_limits(&before) => {
+            lease.close("settings could not be reset in the time they set");
+            Ok(None)
+        }
         // The client's cancel has met the pooler's own statement.
-        Ok(Answer { error: Some(report), .. }) if report.sqlstate == sqlstate::QUERY_CANCELED.0 => {
+        Err(Unset::Refused(report)) if is_canceled(&report) => {
             lease.close("canceled while parameters were set");
-            return Err(ClientError::Canceled);
+            Err(ClientError::Canceled)
         }
-        Ok(Answer { error: Some(report), .. }) => {
+        Err(Unset::Refused(report)) => {
             lease.close("invalid server parameter");
-            return Err(ClientError::InvalidServerParameter(report));
+            Err(ClientError::InvalidServerParameter(report))
         }
-        Ok(Answer { error: None, .. }) | Err(_) => {
+        Err(Unset::Lost) => {
             info!(server = lease.server().info.id, "server was lost while parameters were set");
             lease.close("server conn crashed?");
-            return Ok(None);
+            Ok(None)
         }
     }
-    // The server's spelling of a value becomes the client's, or it would be set again and again.
-    let server = &lease.server().params;
-    let mut settled = (**params).clone();
-    let asked: Vec<_> = params.differences(server).map(|(position, _)| position).collect();
-    for position in asked {
-        if let Some(value) = server.get(position) {
+}
+
+fn is_canceled(report: &ServerReport) -> bool {
+    report.sqlstate == sqlstate::QUERY_CANCELED.0
+}
+
+/// Whether settings may end a statement of the pooler's own.
+fn has_limits(params: &Params) -> bool {
+    ["statement_timeout", "lock_timeout", "transaction_timeout"]
+        .iter()
+        .any(|name| params.other(name.as_bytes()).is_some())
+}
+
+/// Why a server does not have a client's settings.
+#[derive(Debug)]
+pub enum Unset {
+    /// It refuses them.
+    Refused(ServerReport),
+    /// It is of no more use.
+    Lost,
+}
+
+/// Makes `wanted` the server's settings. What it returns is the same in the server's spelling, which becomes the
+/// client's, or it would be set again and again.
+///
+/// # Errors
+/// See [`Unset`]. The server must be closed then.
+pub async fn set(services: &Services, server: &mut Server, wanted: &Arc<Params>) -> Result<Arc<Params>, Unset> {
+    let has = server.params.clone();
+    let request = request(services, wanted, &has);
+    if !request.is_empty() {
+        match server.ask(services, &request).await {
+            Ok(Answer { status: TxStatus::Idle, error: None, .. }) => {}
+            Ok(Answer { error: Some(report), .. }) => return Err(Unset::Refused(report)),
+            Ok(Answer { error: None, .. }) | Err(_) => return Err(Unset::Lost),
+        }
+    }
+    let mut settled = (**wanted).clone();
+    for (position, _) in wanted.differences(&has) {
+        if let Some(value) = server.params.get(position) {
             settled.set(position, value);
         }
     }
-    *params = wishes.services.intern(settled);
-    wishes.handle.set_params(params.clone());
-    Ok(Some(lease))
+    let mut params = (*server.params).clone();
+    params.set_others(wanted.others().iter().cloned());
+    server.params = services.intern(params);
+    Ok(services.intern(settled))
 }
 
-fn request(services: &Services, wanted: &Params, has: &Params) -> Option<Vec<u8>> {
-    let mut sql = String::from("select ");
-    let mut values: Vec<&[u8]> = Vec::new();
-    for (position, value) in wanted.differences(has) {
-        let (name, number) = (services.tracked.name(position), values.len());
-        if number > 0 {
-            sql.push_str(", ");
-        }
-        sql.push_str(&format!("pg_catalog.set_config(${}, ${}, false)", number + 1, number + 2));
-        values.extend([name.as_bytes(), value]);
+/// What it takes. Whatever others are set is reset first, so that nobody meets another's; and in that order, because only
+/// who the server was opened for may do all that. Of what was left in the session nothing limits what follows.
+const RESET: &[u8] = b"RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL";
+
+/// Settings that take rights away are set last.
+const LAST: [&[u8]; 2] = [b"session_authorization", b"role"];
+
+fn request(services: &Services, wanted: &Params, has: &Params) -> Vec<u8> {
+    let mut out = Vec::new();
+    let is_reset = !has.others().is_empty();
+    if is_reset {
+        messages::query(&mut out, RESET);
     }
-    if values.is_empty() {
-        return None;
+    let named = |(position, value)| (services.tracked.name(position).as_bytes(), value);
+    let mut values: Vec<(&[u8], &[u8])> = if is_reset {
+        wanted.reported_by(has).map(named).collect()
+    } else {
+        wanted.differences(has).map(named).collect()
+    };
+    if !wanted.others().is_empty() {
+        // The others' values are in the client's encoding.
+        let encoding = values.extract_if(.., |(name, _)| *name == b"client_encoding");
+        set_all(&mut out, &encoding.collect::<Vec<_>>());
     }
-    let mut out = Vec::with_capacity(256);
-    messages::extended_query(&mut out, sql.as_bytes(), &values);
-    Some(out)
+    let is_last = |name: &[u8]| LAST.contains(&name);
+    let others = || wanted.others().iter().map(|(name, value)| (&**name, &**value));
+    values.extend(others().filter(|(name, _)| !is_last(name)));
+    values.extend(LAST.iter().filter_map(|last| others().find(|(name, _)| name == last)));
+    set_all(&mut out, &values);
+    out
+}
+
+fn set_all(out: &mut Vec<u8>, settings: &[(&[u8], &[u8])]) {
+    if settings.is_empty() {
+        return;
+    }
+    let calls = (0..settings.len()).map(|at| format!("pg_catalog.set_config(${}, ${}, false)", 2 * at + 1, 2 * at + 2));
+    let sql = format!("select {}", calls.collect::<Vec<_>>().join(", "));
+    let values: Vec<&[u8]> = settings.iter().flat_map(|(name, value)| [*name, *value]).collect();
+    messages::extended_query(out, sql.as_bytes(), &values);
 }

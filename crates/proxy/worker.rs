@@ -182,11 +182,12 @@ fn admit(worker: WorkerId, parked: Parked) {
     let generation = services.generation.load(Ordering::Acquire);
     let Some(rules) = pool.rules(&services.config.load(), generation, &presence.handle.user) else { return };
     let Ok(socket) = socket.attach() else { return };
-    let statements = ClientStatements::default();
+    let (statements, baseline) = (ClientStatements::default(), params.clone());
     let client = Client {
         socket,
         presence,
         params,
+        baseline,
         statements,
         rules,
         generation,

@@ -1,6 +1,6 @@
 //! Session parameters follow their client from server to server.
 
-use crate::harness::{Client, Pooler, Setup, eventually};
+use crate::harness::{Address, Client, Pooler, Setup, direct, eventually};
 
 const TRACKED: [(&str, [&str; 3]); 6] = [
     ("application_name", ["alpha", "beta", "it's \\ odd"]),
@@ -100,29 +100,70 @@ fn a_rolled_back_set_is_forgotten() {
 
 #[test]
 fn a_bad_parameter_is_reported_with_the_first_query() {
-    let pooler = two_servers().also("invalid server parameter");
-    let mut client = pooler.login().with("TimeZone", "Nowhere/Land").open(&pooler.address());
-    client.send_query("select 1");
-    let report = client.last_words();
-    assert_eq!((report.severity.as_str(), report.message.as_str()), ("FATAL", "invalid server parameter"));
+    let pooler = two_servers().also("parameter").also("does not exist").also("permission denied");
+    for (name, value) in [
+        ("TimeZone", "Nowhere/Land"),
+        ("work_mem", "much"),
+        ("no_such_parameter", "1"),
+        ("log_statement", "all"),
+        ("role", "nobody_at_all"),
+        ("options", "-c work_mem=much"),
+    ] {
+        let login = |user: &str| crate::harness::Login::new(user).with(name, value);
+        let direct = login(&pooler.setup.user).try_open(&Address::local(direct::shared().port()));
+        let expected = direct.expect_err("a bad parameter");
+        let mut client = pooler.login().with(name, value).open(&pooler.address());
+        client.send_query("select 1");
+        let report = client.last_words();
+        assert_eq!((report.severity, report.code), ("FATAL".into(), expected.code), "{name}");
+    }
     pooler.client().rows("select 1");
 }
 
 #[test]
-fn an_unsupported_startup_parameter_is_refused_and_can_be_ignored() {
-    let pooler = two_servers().also("unsupported startup parameter");
-    let refused = pooler.login().with("work_mem", "1MB").try_open(&pooler.address()).expect_err("unsupported");
+fn any_startup_parameter_follows_its_client_unless_it_is_ignored() {
+    let pooler = two_servers();
+    let login = |number: usize| {
+        pooler
+            .login()
+            .with("extra_float_digits", ["3", "0"][number % 2])
+            .with("work_mem", &format!("{}kB", 1000 + number))
+            .with("search_path", "pg_catalog, public")
+            .with("app.number", &number.to_string())
+            .with("options", "-c statement_timeout=7s -c work_mem=99kB")
+    };
+    let mut clients: Vec<_> = (0..5).map(|number| login(number).open(&pooler.address())).collect();
+    for round in 0..4 {
+        for number in 0..clients.len() {
+            let other = (number + round + 1) % clients.len();
+            clients[other].rows("begin");
+            let shown = clients[number].rows(
+                "select current_setting('extra_float_digits'), current_setting('work_mem'), \
+                 current_setting('search_path'), current_setting('app.number'), current_setting('statement_timeout')",
+            );
+            let work_mem = format!("{}kB", 1000 + number);
+            let expected =
+                [["3", "0"][number % 2], &work_mem, "pg_catalog, public", &number.to_string(), "7s"].map(String::from);
+            assert_eq!(shown, [expected.map(Some)]);
+            clients[other].rows("commit");
+        }
+    }
+    let mut plain = pooler.client();
     assert_eq!(
-        (refused.severity.as_str(), refused.message.as_str()),
-        ("FATAL", "unsupported startup parameter: work_mem")
+        plain.value(
+            "select count(*) from pg_settings where source = 'session' and name not in ('TimeZone', \
+        'DateStyle', 'IntervalStyle', 'client_encoding', 'application_name', 'standard_conforming_strings')"
+        ),
+        "0"
     );
-    let ignoring = Setup::new().set("ignore_startup_parameters", "work_mem, extra_float_digits").start();
-    let login = ignoring.login().with("work_mem", "1MB").with("extra_float_digits", "3");
-    login.open(&ignoring.address()).rows("select 1");
+    let ignoring = Setup::new().set("ignore_startup_parameters", "work_mem, extra_float_digits, options").start();
+    let login =
+        ignoring.login().with("work_mem", "1MB").with("extra_float_digits", "3").with("options", "-c work_mem=1MB");
+    assert_eq!(login.open(&ignoring.address()).value("show work_mem"), "4MB");
 }
 
 #[test]
-fn options_may_set_what_is_tracked() {
+fn options_may_set_what_servers_report() {
     let pooler = two_servers().also("unsupported");
     let login =
         pooler.login().with("options", "-c TimeZone=Asia/Tokyo --datestyle=German -capplication_name=by\\ option");
@@ -130,9 +171,6 @@ fn options_may_set_what_is_tracked() {
     let rows = client.rows("select current_setting('TimeZone'), current_setting('application_name')");
     assert_eq!(rows, [[Some("Asia/Tokyo".into()), Some("by option".into())]]);
     assert!(client.value("show datestyle").starts_with("German"));
-    let unknown =
-        pooler.login().with("options", "-c work_mem=1MB").try_open(&pooler.address()).expect_err("unsupported");
-    assert_eq!(unknown.message, "unsupported startup parameter in options: work_mem");
     let strange = pooler.login().with("options", "-x").try_open(&pooler.address()).expect_err("unsupported");
     assert_eq!(
         strange.message,

@@ -12,7 +12,7 @@ fn servers(count: i64) -> Setup {
     Setup::new().set("default_pool_size", count)
 }
 
-fn parse(out: &mut Vec<u8>, name: &str, sql: &str) {
+pub fn parse(out: &mut Vec<u8>, name: &str, sql: &str) {
     messages::message(out, b'P', |out| {
         messages::cstr(out, name.as_bytes());
         messages::cstr(out, sql.as_bytes());
@@ -20,7 +20,7 @@ fn parse(out: &mut Vec<u8>, name: &str, sql: &str) {
     });
 }
 
-fn run(out: &mut Vec<u8>, name: &str) {
+pub fn run(out: &mut Vec<u8>, name: &str) {
     messages::message(out, b'B', |out| out.extend([b"\0", name.as_bytes(), &[0; 7]].concat()));
     messages::message(out, b'E', |out| out.extend_from_slice(&[0; 5]));
     messages::sync(out);

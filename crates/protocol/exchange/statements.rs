@@ -40,6 +40,9 @@ impl Exchange {
     pub(crate) fn note_text(&mut self, is_unnamed: bool, text: &[u8]) -> Suspicion {
         let suspicion = lexer::first_statement(text);
         self.suspect(suspicion);
+        if is_unnamed {
+            self.left.text(suspicion, text);
+        }
         self.unnamed_in_batch |= is_unnamed;
         suspicion
     }

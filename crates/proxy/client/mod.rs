@@ -7,3 +7,4 @@ pub mod reclaim;
 pub mod relay;
 pub mod rules;
 pub mod session;
+mod settle;

@@ -4,10 +4,12 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::PoolMode;
 use pool::WorkerId;
 use protocol::backend::TxStatus;
 use protocol::exchange::{Reply, WayBack};
 use protocol::statements::ClientStatements;
+use protocol::traces::Kinds;
 use protocol::{AtRest, Header, messages};
 use tracing::info;
 
@@ -31,7 +33,11 @@ pub fn start(wishes: Wishes<'_>, pool: Arc<SharedPool>, mut lease: Lease, desk: 
         return lease.close("client disconnected in the middle of a message");
     }
     let (services, worker) = (wishes.services.clone(), wishes.worker);
-    let (client, reset) = (wishes.handle.id, wishes.rules.reset_after_session());
+    let client = wishes.handle.id;
+    // Whatever the client has left behind, it is not needed any more.
+    let leaves = !desk.exchange.traces().kinds.without(Kinds::ENDS).is_none();
+    let is_discarded = leaves && wishes.rules.mode != PoolMode::Session;
+    let reset = if is_discarded { Some(discard_all()) } else { wishes.rules.reset_after_session() };
     let limit = services.config.load().global.cancel_wait_timeout.unwrap_or(PATIENCE);
     tokio::spawn(async move {
         let mut desk = desk;
@@ -51,6 +57,12 @@ pub fn reset(wishes: Wishes<'_>, pool: Arc<SharedPool>, lease: Lease, proof: AtR
     tokio::spawn(async move { give_back(&services, &pool, lease, proof, worker, &usage, query.as_deref()).await });
 }
 
+fn discard_all() -> Vec<u8> {
+    let mut query = Vec::new();
+    messages::query(&mut query, b"DISCARD ALL");
+    query
+}
+
 async fn give_back(
     services: &Services,
     pool: &Arc<SharedPool>,
@@ -67,6 +79,7 @@ async fn give_back(
             pool.add_usage(Some(usage));
             return lease.close("server_reset_query failed");
         }
+        lease.server().is_reset(services, query == discard_all());
     }
     pool.check_in(lease, proof, worker, usage);
 }

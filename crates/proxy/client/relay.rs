@@ -168,7 +168,13 @@ impl Relay<'_> {
             }
             match self.desk.up.poll_recv(cx, self.socket) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(End::ClientLeft),
-                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Ok(_)) => {
+                    moved = true;
+                    if self.desk.exchange.is_reading() {
+                        let Desk { up, exchange, .. } = &mut *self.desk;
+                        exchange.text_goes_on(up.passed(), !up.is_inside_message());
+                    }
+                }
                 Poll::Pending => return Ok(moved),
             }
         }

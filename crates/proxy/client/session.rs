@@ -42,6 +42,8 @@ pub struct Client {
     pub presence: Presence,
     /// The parameters it wants.
     pub params: Arc<Params>,
+    /// Those it wanted at login: what RESET goes back to.
+    pub baseline: Arc<Params>,
     /// Its names for prepared statements.
     pub statements: ClientStatements,
     /// What the configuration says for it.
@@ -101,7 +103,7 @@ impl Client {
         Box::pin(self.leave(farewell)).await;
     }
 
-    fn handle(&self) -> &Arc<ClientHandle> {
+    pub(super) fn handle(&self) -> &Arc<ClientHandle> {
         &self.presence.handle
     }
 
@@ -287,8 +289,16 @@ impl Client {
             poll_fn(|cx| relay.poll(cx)).await
         };
         match end {
-            End::AtRest(proof) => Ok(self.rest(desk, lease, proof, was_held)),
+            End::AtRest(proof) => {
+                if self.must_settle(desk) {
+                    lease = Box::pin(self.settle(desk, lease)).await?;
+                }
+                Ok(self.rest(desk, lease, proof, was_held))
+            }
             End::Spent => {
+                if self.must_settle(desk) {
+                    lease = Box::pin(self.settle(desk, lease)).await?;
+                }
                 self.presence.handle.set_server(0);
                 self.pool.add_usage(Some(&desk.usage));
                 lease.close("something was left behind");

@@ -234,7 +234,7 @@ impl Login {
         self.waits_for_server = true;
         let greeting = pool.greeting().await?;
         self.waits_for_server = false;
-        let Welcome { params, statuses, .. } = greeting.welcome(&self.services, wishes)?;
+        let Welcome { params, statuses, .. } = greeting.welcome(&self.services, wishes);
         let presence = self.presence(seat, &startup);
         self.greet(wire, &statuses, &presence.handle).await?;
         pool.count_login();
@@ -242,23 +242,30 @@ impl Login {
         Ok(Outcome::Client(Box::new(Admitted { presence, params, pool })))
     }
 
-    /// What the client wants of the tracked parameters. All else is refused, unless it is to be ignored.
+    /// What the client wants its parameters to be, except for those that are to be ignored. Whether they exist, and may
+    /// have these values, is for the server to say. What stands alone goes before what stands in `options`.
     fn wishes(&self, startup: &Startup) -> Result<Params, ClientError> {
-        let mut wishes = self.services.tracked.empty();
-        let ignored = |name: &[u8]| {
-            self.config.global.ignore_startup_parameters.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+        let (mut wishes, mut others) = (self.services.tracked.empty(), Vec::new());
+        let ignored = &self.config.global.ignore_startup_parameters;
+        let ignores = |name: &[u8]| ignored.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+        let mut wish = |name: &[u8], value: &[u8], is_ignored: bool| match self.services.tracked.position(name) {
+            Some(position) => wishes.set(position, value),
+            None if is_ignored || ignores(name) => {}
+            None => others.push((name.to_ascii_lowercase().into(), value.into())),
         };
+        for (_, text) in startup.parameters.iter().filter(|(name, _)| name == b"options") {
+            options::parse(text)?.iter().for_each(|(name, value)| wish(name, value, ignores(b"options")));
+        }
         for (name, value) in &startup.parameters {
-            if let Some(position) = self.services.tracked.position(name) {
-                wishes.set(position, value);
-            } else if name == b"options" {
-                self.options(value, &mut wishes, &ignored)?;
-            } else if name == b"replication" && is_replication(value) {
-                return Err(ClientError::Replication);
-            } else if !name.starts_with(b"_pq_.") && name != b"replication" && !ignored(name) {
-                return Err(ClientError::UnsupportedParameter(String::from_utf8_lossy(name).into_owned()));
+            match name.as_slice() {
+                b"options" => {}
+                b"replication" if is_replication(value) => return Err(ClientError::Replication),
+                b"replication" => {}
+                name if name.starts_with(b"_pq_.") => {}
+                name => wish(name, value, false),
             }
         }
+        wishes.set_others(others);
         if self.config.global.application_name_add_host
             && let Some(position) = self.services.tracked.position(b"application_name")
         {
@@ -266,17 +273,6 @@ impl Login {
             wishes.set(position, format!("{name} - {}", self.ends.0).as_bytes());
         }
         Ok(wishes)
-    }
-
-    fn options(&self, text: &[u8], wishes: &mut Params, ignored: &dyn Fn(&[u8]) -> bool) -> Result<(), ClientError> {
-        for (name, value) in options::parse(text)? {
-            match self.services.tracked.position(&name) {
-                Some(position) => wishes.set(position, &value),
-                None if ignored(&name) || ignored(b"options") => {}
-                None => return Err(ClientError::UnsupportedOption(String::from_utf8_lossy(&name).into_owned())),
-            }
-        }
-        Ok(())
     }
 
     fn admit(&self, name: &Arc<str>, user: &Arc<str>, database: Option<&Database>) -> Result<Seat, ClientError> {

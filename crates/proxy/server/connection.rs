@@ -8,7 +8,7 @@ use pool::{Permit, WorkerId};
 use protocol::backend::TxStatus;
 use protocol::exchange::Reply;
 use protocol::fields::Fields;
-use protocol::params::{Params, Tracked};
+use protocol::params::{Other, Params, Tracked};
 use protocol::statements::ServerStatements;
 use protocol::{Exchange, Header, sqlstate};
 use thiserror::Error;
@@ -174,6 +174,18 @@ impl Server {
             used += header.total_len();
         }
         Ok(used)
+    }
+
+    /// Notes that its session was reset: `wholly`, or in a way of the operator's own.
+    pub fn is_reset(&mut self, services: &Services, wholly: bool) {
+        if self.params.others().is_empty() {
+            return;
+        }
+        let mut params = (*self.params).clone();
+        // Of what may have been reset something may be left: no client has such settings, so all are reset for the next.
+        let unclear: Option<Other> = (!wholly).then(Other::default);
+        params.set_others(unclear);
+        self.params = services.intern(params);
     }
 
     /// Notes a ParameterStatus.

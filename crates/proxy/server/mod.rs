@@ -6,5 +6,6 @@ pub mod dial;
 pub mod info;
 pub mod login;
 pub mod opening;
+pub mod question;
 pub mod secure;
 pub mod target;
