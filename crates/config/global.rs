@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 use crate::table::{Key, reload, restart, settings};
 use crate::value::{FileMode, Limit, Timeout, Value};
-use crate::words::{AuthType, ChannelBinding, LogFormat, PoolMode, SslMode, SslNegotiation};
+use crate::words::{AuthType, ChannelBinding, LogFormat, Pinning, PoolMode, SslMode, SslNegotiation};
 
 const NO_DHE: &str = "the TLS library has no finite-field Diffie-Hellman";
 const NO_DNS: &str = "names are resolved by the operating system";
@@ -147,6 +147,8 @@ settings! {
     max_opening_servers: u32 = 4, reload().range(1, 65535);
     /// Largest packet let through, in bytes.
     max_packet_size: u32 = 2_147_483_647, reload().range(1024, i32::MAX as u32);
+    /// Servers per pool that clients may keep for what cannot move to another server. 0 = half of the pool.
+    max_pinned: Limit = None, reload();
     /// Bytes that the texts of all clients' prepared statements may take; equal ones in a pool count once. 0 = unlimited.
     max_prepared_bytes: Limit = Some(256 << 20), reload();
     /// Prepared statements kept per server connection. 0 = names pass through untouched.
@@ -171,6 +173,8 @@ settings! {
     peer_id: u16 = 0, reload().only(&["0"], NO_PEERS);
     /// File that holds the process id.
     pidfile: String = String::new(), restart();
+    /// Disconnect clients that keep a server outside a transaction, and have been idle for so long.
+    pinned_idle_timeout: Timeout = NEVER, reload();
     /// Size of a connection's buffer while it has data, in bytes.
     pkt_buf: u32 = 4096, restart().range(512, 1 << 24);
     /// When a server goes back to its pool: session, transaction or statement.
@@ -233,6 +237,16 @@ settings! {
     server_tls_sslmode: SslMode = SslMode::Prefer, reload();
     /// How TLS to servers begins: postgres = asked for first, direct = at once (PostgreSQL 17).
     server_tls_sslnegotiation: SslNegotiation = SslNegotiation::Postgres, reload();
+    /// Session advisory locks in transaction mode: pin = keep the server while there are any, warn = say so, or refuse.
+    session_advisory_locks: Pinning = Pinning::Pin, reload();
+    /// Cursors WITH HOLD in transaction mode: pin, warn or refuse.
+    session_hold_cursors: Pinning = Pinning::Pin, reload();
+    /// LISTEN in transaction mode: pin, warn or refuse.
+    session_listen: Pinning = Pinning::Pin, reload();
+    /// PREPARE, as SQL, in transaction mode: pin, warn or refuse.
+    session_prepare: Pinning = Pinning::Pin, reload();
+    /// Temporary tables in transaction mode: pin, warn or refuse.
+    session_temporary_tables: Pinning = Pinning::Pin, reload();
     /// Let several processes listen on one port.
     so_reuseport: bool = false, restart().only(&["0"], "sharing a port is not available in this version: one process uses every core");
     /// Seconds between lines of statistics, and the time SHOW STATS averages over.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::value::{Limit, Timeout};
-use crate::words::PoolMode;
+use crate::words::{Pinning, PoolMode};
 use crate::{Config, Database, Formation, Host, Secret, User};
 
 /// PostgreSQL's bound on names, in bytes (NAMEDATALEN - 1).
@@ -40,6 +40,25 @@ pub struct PoolSettings {
     pub idle_transaction_timeout: Timeout,
     /// How long a transaction may be open.
     pub transaction_timeout: Timeout,
+    /// Servers that clients may keep beyond their transactions.
+    pub max_pinned: u32,
+    /// What becomes of what cannot move to another server.
+    pub session: SessionState,
+}
+
+/// What becomes, in transaction mode, of a client that leaves such a thing in its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionState {
+    /// Session advisory locks.
+    pub advisory_locks: Pinning,
+    /// Temporary tables.
+    pub temporary_tables: Pinning,
+    /// Cursors `WITH HOLD`.
+    pub hold_cursors: Pinning,
+    /// Channels.
+    pub listen: Pinning,
+    /// Statements prepared by SQL.
+    pub prepare: Pinning,
 }
 
 /// What holds for one client.
@@ -82,8 +101,10 @@ impl Config {
     pub fn pool_settings(&self, database: &Database, pool_user: &str) -> PoolSettings {
         let nothing = User::default();
         let (user, global) = (self.users.get(pool_user).unwrap_or(&nothing), &self.global);
+        let pool_size = user.pool_size.or(database.pool_size).unwrap_or(global.default_pool_size);
+        let half = pool_size.map_or(u32::MAX, |size| (size / 2).max(1));
         PoolSettings {
-            pool_size: user.pool_size.or(database.pool_size).unwrap_or(global.default_pool_size),
+            pool_size,
             min_pool_size: database.min_pool_size.unwrap_or(global.min_pool_size),
             reserve_pool_size: user
                 .reserve_pool_size
@@ -97,6 +118,14 @@ impl Config {
             query_timeout: user.query_timeout.or(global.query_timeout),
             idle_transaction_timeout: user.idle_transaction_timeout.or(global.idle_transaction_timeout),
             transaction_timeout: user.transaction_timeout.or(global.transaction_timeout),
+            max_pinned: database.max_pinned.or(global.max_pinned).unwrap_or(half),
+            session: SessionState {
+                advisory_locks: database.session_advisory_locks.unwrap_or(global.session_advisory_locks),
+                temporary_tables: database.session_temporary_tables.unwrap_or(global.session_temporary_tables),
+                hold_cursors: database.session_hold_cursors.unwrap_or(global.session_hold_cursors),
+                listen: database.session_listen.unwrap_or(global.session_listen),
+                prepare: database.session_prepare.unwrap_or(global.session_prepare),
+            },
         }
     }
 
@@ -193,6 +222,7 @@ mod tests {
         assert_eq!((joe.pool_size, joe.pool_mode, joe.query_wait_timeout), (None, PoolMode::Statement, None));
         let elsewhere = config.find_database("other").unwrap();
         assert_eq!(config.pool_settings(&elsewhere, "ann").pool_size, Some(20));
+        assert_eq!((anyone.max_pinned, config.pool_settings(&elsewhere, "ann").max_pinned), (2, 10));
     }
 
     #[test]

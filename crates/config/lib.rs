@@ -44,7 +44,7 @@ pub use global::{AUTH_QUERY, Global};
 pub use hba::Hba;
 pub use ident::IdentMaps;
 pub use import::{Import, import};
-pub use inherit::{AuthLookup, CONSOLE_NAMES, ClientSettings, PoolSettings};
+pub use inherit::{AuthLookup, CONSOLE_NAMES, ClientSettings, PoolSettings, SessionState};
 pub use monitor::{Monitor, MonitorHost};
 pub use print::Secrets;
 pub use problem::{Problem, Problems};
@@ -55,7 +55,8 @@ pub use show::Row;
 pub use table::{Available, Effect, Setting};
 pub use value::{FileMode, Limit, Timeout};
 pub use words::{
-    AuthType, ChannelBinding, LoadBalanceHosts, LogFormat, PoolMode, Role, SslMode, SslNegotiation, TargetSessionAttrs,
+    AuthType, ChannelBinding, LoadBalanceHosts, LogFormat, Pinning, PoolMode, Role, SslMode, SslNegotiation,
+    TargetSessionAttrs,
 };
 
 /// Everything the files say, settled. The default is PgBouncer's: no databases, md5, session mode.

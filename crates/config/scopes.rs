@@ -9,7 +9,7 @@ use crate::raw::Raw;
 use crate::secret::Secret;
 use crate::table::{Inherit, Key, Setting, manual, read_override, reload, scope};
 use crate::value::{Limit, Timeout, Value, quote};
-use crate::words::{LoadBalanceHosts, PoolMode, Role, TargetSessionAttrs};
+use crate::words::{LoadBalanceHosts, Pinning, PoolMode, Role, TargetSessionAttrs};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,6 +114,18 @@ scope! {
         pool_mode: PoolMode, Absent;
         /// Server connections over all pools of this database. 0 = the global setting.
         max_db_connections: u32, ZeroOrLess;
+        /// Servers per pool that clients may keep for what cannot move. 0 = the global setting.
+        max_pinned: u32, ZeroOrLess;
+        /// Session advisory locks in transaction mode: pin, warn or refuse.
+        session_advisory_locks: Pinning, Absent;
+        /// Cursors WITH HOLD in transaction mode: pin, warn or refuse.
+        session_hold_cursors: Pinning, Absent;
+        /// LISTEN in transaction mode: pin, warn or refuse.
+        session_listen: Pinning, Absent;
+        /// PREPARE, as SQL, in transaction mode: pin, warn or refuse.
+        session_prepare: Pinning, Absent;
+        /// Temporary tables in transaction mode: pin, warn or refuse.
+        session_temporary_tables: Pinning, Absent;
         /// Clients of this database. 0 = the global setting.
         max_db_client_connections: u32, ZeroOrLess;
         /// Close servers older than this. 0 = the global setting.

@@ -150,6 +150,18 @@ words! {
 }
 
 words! {
+    /// What becomes of a client that leaves in its session what cannot move to another server (`session_…`).
+    Pinning, "one of pin, warn, refuse" {
+        /// It keeps its server for as long as that is there.
+        Pin = "pin",
+        /// The same, and it is warned.
+        Warn = "warn",
+        /// The statement is refused.
+        Refuse = "refuse",
+    }
+}
+
+words! {
     /// The shape of log lines (`log_format`).
     LogFormat, "one of text, json" {
         /// PgBouncer's lines.

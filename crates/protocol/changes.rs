@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::statements::{ClientStatements, ServerStatements, Statement};
+use crate::traces::Kinds;
 
 /// Changes sent before the last Sync that are looked through one by one; where there are more, all have to be waited for.
 const LOOKED_THROUGH: usize = 64;
@@ -43,19 +44,23 @@ pub(crate) enum Change {
     Unnamed(Option<Vec<u8>>),
     /// A server's unnamed statement was made the client's.
     UnnamedTold,
-    /// A client's Parse is refused for want of room: something was sent in its place that no server accepts.
+    /// A client's Parse or Bind is refused: something was sent in its place that no server accepts.
     Refused(NoRoom),
     /// Nothing.
     Nothing,
 }
 
-/// Why there is no room for another statement.
+/// Why a statement is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoom {
     /// One client has too many bytes of them.
     Client,
     /// All of them together have.
     All,
+    /// It may leave such things in its session, which are not to be had.
+    Feature(Kinds),
+    /// It may have to keep its server, and too many clients do.
+    Pins,
 }
 
 impl Change {

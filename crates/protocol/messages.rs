@@ -32,6 +32,8 @@ pub enum Severity {
     Fatal,
     /// The statement failed; the session goes on.
     Error,
+    /// Something went well that may not be what was meant.
+    Warning,
     /// For the reader's information.
     Notice,
 }
@@ -42,12 +44,13 @@ impl Severity {
         match self {
             Self::Fatal => "FATAL",
             Self::Error => "ERROR",
+            Self::Warning => "WARNING",
             Self::Notice => "NOTICE",
         }
     }
 }
 
-/// ErrorResponse, or NoticeResponse for [`Severity::Notice`]. `detail` may be empty.
+/// ErrorResponse, or NoticeResponse for what is no error. `detail` may be empty.
 pub fn report(out: &mut Vec<u8>, severity: Severity, state: SqlState, text: &str, detail: &str) {
     report_with_code(out, severity, state.0, text, detail);
 }
@@ -59,7 +62,7 @@ pub fn report_with_code(out: &mut Vec<u8>, severity: Severity, code: &str, text:
 
 /// The same with a detail and a hint, each of which may be empty.
 pub fn report_with_advice(out: &mut Vec<u8>, severity: Severity, code: &str, text: &str, [detail, hint]: [&str; 2]) {
-    let tag = if severity == Severity::Notice { b'N' } else { b'E' };
+    let tag = if matches!(severity, Severity::Notice | Severity::Warning) { b'N' } else { b'E' };
     message(out, tag, |out| {
         for (field, value) in [(b'S', severity.word()), (b'V', severity.word()), (b'C', code), (b'M', text)] {
             out.push(field);

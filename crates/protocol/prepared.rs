@@ -14,12 +14,13 @@ use crate::changes::{Change, NoRoom};
 use crate::deallocate::{Deallocates, deallocated};
 use crate::exchange::{ClientViolation, Exchange, Prepared};
 use crate::statements::{self, ClientStatements, ServerStatements, Statement, write_parse};
+use crate::traces::{Kinds, Traces};
 use crate::{lexer, messages};
 
 /// What follows the name in a Parse that succeeds in a failed transaction too.
 const ROLLBACK: &[u8] = b"rollback\0\0\0";
-/// What is sent in the place of a Parse that is refused: under no client's name, and no SQL. A server may log it.
-const REFUSED: [&[u8]; 2] = [b"POOLER_", b"refused by the pooler: no room for another prepared statement\0\0\0"];
+/// What is sent in the place of a message that is refused: under no client's name, and no SQL. A server may log it.
+const REFUSED: [&[u8]; 2] = [b"POOLER_", b"refused by the pooler\0\0\0"];
 
 /// What becomes of a message.
 #[derive(Debug)]
@@ -34,6 +35,39 @@ pub enum Verdict {
     Noted(Option<Arc<Statement>>),
     /// It does not go: the answer comes in its turn, and from us.
     Answer,
+}
+
+/// What statements may not do now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gate {
+    /// What is not to be left in a session.
+    pub refused: Kinds,
+    /// No more clients may keep a server.
+    pub is_full: bool,
+}
+
+impl Gate {
+    /// Whether nothing is refused.
+    pub fn is_open(self) -> bool {
+        self.refused.is_none() && !self.is_full
+    }
+
+    /// Why what may leave such traces is refused, if it is.
+    pub fn refuses(self, kinds: Kinds) -> Option<NoRoom> {
+        let refused = kinds.within(self.refused);
+        if !refused.is_none() {
+            Some(NoRoom::Feature(refused))
+        } else {
+            (self.is_full && kinds.has(Kinds::FIXED)).then_some(NoRoom::Pins)
+        }
+    }
+
+    /// The same for a statement that is not run yet.
+    fn refuses_text(self, text: &[u8]) -> Option<NoRoom> {
+        let gate = Self { is_full: false, ..self };
+        let is_suspect = !gate.is_open() && lexer::first_statement(text).leaves_traces;
+        if is_suspect { gate.refuses(Traces::of(text).kinds) } else { None }
+    }
 }
 
 /// A client's message and all that is known when it comes.
@@ -51,6 +85,8 @@ pub struct Judge<'a> {
     pub before: Vec<u8>,
     /// How many statements it is told.
     pub told: u64,
+    /// What may not be done now.
+    pub gate: Gate,
 }
 
 type Judged = Result<Verdict, ClientViolation>;
@@ -63,6 +99,9 @@ impl Judge<'_> {
     pub fn parse_unnamed(&mut self, body: &[u8], is_kept: bool) -> Judged {
         if self.exchange.is_skipping() {
             return Ok(Verdict::Pass(None));
+        }
+        if let Some(why) = self.gate.refuses_text(body) {
+            return self.refuse(why);
         }
         let suspicion = self.exchange.note_text(true, body);
         let target = if suspicion.deallocates { Deallocates::of(body) } else { None };
@@ -85,6 +124,9 @@ impl Judge<'_> {
             if let Some(body) = self.client.unnamed().filter(|_| is_bind) {
                 self.exchange.may_leave_by(lexer::first_statement(body), body);
             }
+        }
+        if is_bind && let Some(why) = self.gate.refuses(self.exchange.traces().kinds) {
+            return self.refuse(why);
         }
         let target = if is_bind { self.exchange.session().unnamed_target() } else { None };
         if self.lending_must_wait(target.as_ref()) {
@@ -114,6 +156,9 @@ impl Judge<'_> {
         if self.client.get(name).is_some() {
             return self.duplicate(name);
         }
+        if let Some(why) = self.gate.refuses_text(body) {
+            return self.refuse(why);
+        }
         let Some(statement) = intern() else {
             return self.refuse(NoRoom::All);
         };
@@ -136,8 +181,8 @@ impl Judge<'_> {
         Ok(Verdict::Noted(Some(statement)))
     }
 
-    /// Parse of a named statement for which there is no room. The server is given something to refuse in its place: then
-    /// the error comes in its turn, and all that follows is skipped.
+    /// A Parse or Bind that is refused. The server is given something to refuse in its place: then the error comes in its
+    /// turn, and all that follows is skipped.
     pub fn refuse(&mut self, why: NoRoom) -> Judged {
         if self.exchange.is_skipping() {
             return Ok(Verdict::Pass(None));
@@ -168,6 +213,10 @@ impl Judge<'_> {
         let Some(statement) = self.client.get(name).cloned() else {
             return self.unknown(name);
         };
+        let traces = statement.traces().filter(|_| is_bind);
+        if let Some(why) = traces.and_then(|traces| self.gate.refuses(traces.kinds)) {
+            return self.refuse(why);
+        }
         let target = statement.deallocates().filter(|_| is_bind);
         if self.is_uncertain(&statement) || self.lending_must_wait(target) {
             return Ok(self.wait());
@@ -178,7 +227,7 @@ impl Judge<'_> {
             self.exchange.prepared(Prepared::SilentParse, Change::Told(statement.id))?;
         }
         self.lend(target)?;
-        if let Some(traces) = statement.traces().filter(|_| is_bind) {
+        if let Some(traces) = traces {
             self.exchange.may_leave(traces);
         }
         self.exchange.refers(statement.id, statement.suspicion());

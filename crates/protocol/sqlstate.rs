@@ -13,6 +13,8 @@ macro_rules! states {
 states! {
     /// All is well; what a NOTICE carries.
     SUCCESSFUL_COMPLETION = "00000";
+    /// What a WARNING carries.
+    WARNING = "01000";
     /// A server was lost in the middle of its work.
     CONNECTION_FAILURE = "08006";
     /// A transaction was committed, or was not: nobody can tell.

@@ -10,6 +10,8 @@ use protocol::sqlstate::{self as state, SqlState};
 use protocol::startup::StartupError;
 use thiserror::Error;
 
+use crate::pins::Kind;
+
 /// An error that a server answered with, kept for those who wait for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerReport {
@@ -161,6 +163,12 @@ pub enum ClientError {
     NoRoomForStatement,
     #[error("too many prepared statements (max_prepared_bytes)")]
     NoRoomForStatements,
+    #[error("{} is not available in this database ({})", .0.name, .0.setting)]
+    StateRefused(&'static Kind),
+    #[error("too many clients keep a server connection (max_pinned)")]
+    TooManyPinned,
+    #[error("pinned_idle_timeout")]
+    PinnedIdleTimeout,
     #[error("client unexpected eof")]
     ClientLeft,
     #[error("server login has been failing, cached error: {} (server_login_retry)", .0.message)]
@@ -182,7 +190,8 @@ impl ClientError {
             E::Frame(_) | E::Violation(_) | E::ServerViolation(_) => state::PROTOCOL_VIOLATION,
             E::SimpleQueryDisallowed | E::TransactionInStatementMode | E::Replication => state::FEATURE_NOT_SUPPORTED,
             E::LoginPacketTooLarge(_) | E::PacketTooLarge(_) => state::PROGRAM_LIMIT_EXCEEDED,
-            E::NoRoomForStatement | E::NoRoomForStatements => state::CONFIGURATION_LIMIT_EXCEEDED,
+            E::StateRefused(_) => state::FEATURE_NOT_SUPPORTED,
+            E::NoRoomForStatement | E::NoRoomForStatements | E::TooManyPinned => state::CONFIGURATION_LIMIT_EXCEEDED,
             E::LoginTimeout | E::QueryTimeout | E::QueryTimeoutWaiting | E::Canceled => state::QUERY_CANCELED,
             E::LoginTimeoutServerDown | E::ServerLoginFailing(_) => state::CANNOT_CONNECT_NOW,
             E::NoWritableNode | E::LoginNoWritableNode => state::CANNOT_CONNECT_NOW,
@@ -200,7 +209,7 @@ impl ClientError {
             E::ShuttingDown | E::ServerShuttingDown | E::DatabaseRemoved | E::AdminDisconnect => state::ADMIN_SHUTDOWN,
             E::IdleTransactionTimeout => state::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
             E::TransactionTimeout => state::TRANSACTION_TIMEOUT,
-            E::ClientIdleTimeout => state::IDLE_SESSION_TIMEOUT,
+            E::ClientIdleTimeout | E::PinnedIdleTimeout => state::IDLE_SESSION_TIMEOUT,
             E::RolledBack(_) => state::SERIALIZATION_FAILURE,
             E::OutcomeUnknown(_) | E::SessionUnknown(_) => state::TRANSACTION_RESOLUTION_UNKNOWN,
             E::InFailedBlock => state::IN_FAILED_SQL_TRANSACTION,
@@ -215,7 +224,8 @@ impl ClientError {
     pub fn spares_session(&self) -> bool {
         use ClientError as E;
         let is_about_one_request =
-            matches!(self, E::Canceled | E::NoWritableNode | E::NoRoomForStatement | E::NoRoomForStatements);
+            matches!(self, E::Canceled | E::NoWritableNode | E::NoRoomForStatement | E::NoRoomForStatements)
+                || matches!(self, E::StateRefused(_) | E::TooManyPinned);
         is_about_one_request || matches!(self, E::RolledBack(_) | E::OutcomeUnknown(_) | E::InFailedBlock)
     }
 

@@ -13,6 +13,8 @@ use crate::socket::Socket;
 use crate::stats::Usage;
 use kept::Kept;
 
+/// ReadyForQuery outside of a transaction.
+const READY: &[u8] = b"Z\0\0\0\x05I";
 /// Desks a worker keeps for the next client; more are freed.
 const KEPT_DESKS: usize = 64;
 
@@ -94,6 +96,15 @@ impl Flow {
     pub fn insert(&mut self, bytes: &[u8]) {
         self.kept.note(self.cleared, bytes.len(), &[]);
         self.bytes.splice(self.cleared..self.cleared, bytes.iter().copied());
+        self.cleared += bytes.len();
+    }
+
+    /// The same before the ReadyForQuery at the end of what has been cleared, if that is not sent yet.
+    pub fn insert_before_ready(&mut self, bytes: &[u8]) {
+        let unsent = &self.bytes[self.sent..self.cleared];
+        let behind = if unsent.ends_with(READY) { READY.len() } else { 0 };
+        let at = self.cleared - behind;
+        self.bytes.splice(at..at, bytes.iter().copied());
         self.cleared += bytes.len();
     }
 
@@ -408,6 +419,16 @@ mod tests {
         flow.insert(b"--");
         flow.replace(1, b"xyz");
         assert_eq!((&flow.bytes[..flow.cleared], flow.unjudged()), (&b"a--"[..], &b"xyzc"[..]));
+    }
+
+    #[test]
+    fn what_is_told_at_the_end_of_an_answer_is_part_of_it() {
+        let mut flow = flow(b"CZ\0\0\0\x05I");
+        flow.clear(7);
+        flow.insert_before_ready(b"S");
+        assert_eq!(flow.take_cleared(), b"CSZ\0\0\0\x05I");
+        flow.insert_before_ready(b"N");
+        assert_eq!(flow.take_cleared(), b"N");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::client::rules::Rules;
 use crate::clock::Micros;
 use crate::error::{ClientError, ServerReport};
 use crate::greeting::Greeting;
+use crate::pins::Pins;
 use crate::server::connection::Server;
 use crate::server::target::{Credentials, Target};
 use crate::server::{closing, opening};
@@ -54,6 +55,8 @@ pub struct SharedPool {
     pub credentials: Mutex<Credentials>,
     /// Numbers of database and user in the budget.
     pub scopes: (ScopeId, ScopeId),
+    /// Clients that keep a server.
+    pub pins: Arc<Pins>,
     inner: Mutex<Inner>,
     greeting: Mutex<Option<Arc<Greeting>>>,
     greeted: Notify,
@@ -151,6 +154,7 @@ impl SharedPool {
             target: ArcSwap::from_pointee(target),
             credentials: Mutex::new(credentials),
             scopes,
+            pins: Arc::default(),
             inner: Mutex::new(Inner { core: Core::new(settings, Instant::now()), stats: Stats::default() }),
             greeting: Mutex::default(),
             greeted: Notify::new(),

@@ -195,6 +195,7 @@ fn admit(worker: WorkerId, parked: Parked) {
         worker,
         early: early.into(),
         bereft: None,
+        pin: None,
     };
     tokio::spawn(Box::new(client).run());
 }

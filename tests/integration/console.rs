@@ -9,8 +9,8 @@ use crate::pause::backends;
 
 /// What SHOW answers, in PgBouncer's order.
 const COLUMNS: [(&str, &str); 17] = [
-    ("CLIENTS", SOCKET),
-    ("SERVERS", SOCKET),
+    ("CLIENTS", SOCKET_WITH_PINS),
+    ("SERVERS", SOCKET_WITH_PINS),
     ("SOCKETS", SOCKET_WITH_BUFFERS),
     ("ACTIVE_SOCKETS", SOCKET_WITH_BUFFERS),
     ("CONFIG", "key value default changeable"),
@@ -43,8 +43,8 @@ const COLUMNS: [(&str, &str); 17] = [
     ),
     ("VERSION", "version"),
 ];
-const SOCKET: &str = "type user database replication state addr port local_addr local_port connect_time request_time wait wait_us \
-    close_needed ptr link remote_pid tls application_name prepared_statements id";
+const SOCKET_WITH_PINS: &str = "type user database replication state addr port local_addr local_port connect_time request_time \
+    wait wait_us close_needed ptr link remote_pid tls application_name prepared_statements id pinned";
 const SOCKET_WITH_BUFFERS: &str = "type user database replication state addr port local_addr local_port connect_time request_time \
     wait wait_us close_needed ptr link remote_pid tls application_name prepared_statements id recv_pos pkt_pos pkt_remain \
     send_pos send_remain pkt_avail send_avail";

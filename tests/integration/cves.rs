@@ -277,7 +277,8 @@ fn cve_2025_12819_clients_cannot_aim_the_look_up_elsewhere() {
         ] {
             let mut client = Login::new(&asker).open(&pooler.address());
             client.rows(&left_behind);
-            if mode == "session" {
+            // Some of it keeps the only server for as long as the client is there.
+            if mode == "session" || left_behind.contains("temp") || left_behind.contains("listen") {
                 client.bye();
             }
             assert_eq!(refused(&pooler, &forged).to_string(), SASL, "{mode} {left_behind}");

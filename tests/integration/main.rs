@@ -28,6 +28,7 @@ mod reload;
 mod rotation;
 mod sasl;
 mod server_trouble;
+mod session_pins;
 mod session_state;
 mod shutdown;
 mod timeouts;

@@ -137,11 +137,13 @@ fn notifications_reach_a_listening_session() {
 }
 
 #[test]
-fn in_transaction_mode_a_notification_never_reaches_another_client() {
+fn a_notification_that_a_hidden_listen_brings_never_reaches_another_client() {
     let pooler = Setup::new().set("default_pool_size", 1).allow("otification").start();
     let (mut listener, mut other) = (pooler.client(), pooler.client());
-    let channel = direct::unique("channel");
-    listener.rows(&format!("listen {channel}"));
+    let (channel, function) = (direct::unique("channel"), direct::unique("listens"));
+    let body = format!("begin execute 'listen {channel}'; end");
+    direct::ask(&format!("create function {function}() returns void language plpgsql as $${body}$$"));
+    listener.rows(&format!("select {function}()"));
     direct::ask(&format!("notify {channel}, 'secret'"));
     for _ in 0..10 {
         let answer = other.ask("select 1");

@@ -167,7 +167,10 @@ fn nobody_runs_what_another_has_left_behind() {
     let (mut one, mut two) = (pooler.client(), pooler.client());
     prepare(&mut one, "", "select 'a secret'");
     assert_eq!(execute(&mut two, "").1, "26000");
-    one.rows("prepare shared as select 'a secret'");
+    let function = direct::unique("prepares");
+    let body = "begin execute 'prepare shared as select 1'; end";
+    direct::ask(&format!("create function {function}() returns void language plpgsql as $${body}$$"));
+    one.rows(&format!("select {function}()"));
     assert_eq!(execute(&mut two, "shared").1, "26000");
     prepare(&mut one, "s", "select 'a secret'");
     assert_eq!(execute(&mut two, "POOLER_1").1, "26000");

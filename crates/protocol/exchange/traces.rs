@@ -14,13 +14,15 @@ pub(super) struct Left {
     traces: Traces,
     /// A text of which more will come.
     reader: Option<Box<Reader>>,
+    /// A transaction has ended since, and another has begun.
+    is_unsettled: bool,
 }
 
 impl Left {
     /// Notes a text, or as much of it as has arrived: where it is whole, a zero ends it.
     #[inline]
     pub(super) fn text(&mut self, suspicion: Suspicion, text: &[u8]) {
-        if suspicion.leaves_traces || memchr::memrchr(0, text).is_none() {
+        if suspicion.leaves_traces || (text.last() != Some(&0) && memchr::memrchr(0, text).is_none()) {
             self.read(text);
         }
     }
@@ -53,9 +55,13 @@ impl Left {
         }
     }
 
+    #[inline]
     pub(super) fn clear(&mut self) {
-        self.reader = None;
-        self.traces.clear();
+        if self.reader.is_some() || !self.traces.is_empty() {
+            self.reader = None;
+            self.traces.clear();
+            self.is_unsettled = false;
+        }
     }
 }
 
@@ -84,6 +90,16 @@ impl Exchange {
         if ends {
             self.left.text_ends();
         }
+    }
+
+    /// A transaction has ended, and more is due.
+    pub(super) fn note_end(&mut self) {
+        self.left.is_unsettled |= !self.left.traces.is_empty();
+    }
+
+    /// Whether a transaction that has ended may have left something, and nobody could ask so far.
+    pub fn is_unsettled(&self) -> bool {
+        self.left.is_unsettled
     }
 
     /// What may have been left behind in the server's session so far.

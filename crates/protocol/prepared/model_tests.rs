@@ -274,8 +274,15 @@ impl World {
         }
         let server = &mut self.servers[client.server.expect("there are more servers than clients")];
         let (exchange, known) = (&mut client.exchange, &mut server.known);
-        let mut judge =
-            Judge { exchange, client: &mut client.prepared, server: known, most: 2, before: Vec::new(), told: 0 };
+        let mut judge = Judge {
+            exchange,
+            client: &mut client.prepared,
+            server: known,
+            most: 2,
+            before: Vec::new(),
+            told: 0,
+            gate: Gate::default(),
+        };
         let (before, name, behind) = take_apart(&message);
         let verdict = match (message[0], name) {
             (b'Q', text) if lexer::simple_query(&[text, &[0]].concat(), true).deallocates => judge.query(text),

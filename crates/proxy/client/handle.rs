@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use protocol::params::Params;
+use protocol::traces::Kinds;
 
 use crate::address::Address;
 use crate::clock::Micros;
@@ -38,6 +39,7 @@ pub struct ClientHandle {
     requested_at: AtomicU64,
     deadline: AtomicU64,
     server: AtomicU64,
+    pinned: AtomicU8,
     params: Mutex<Option<Arc<Params>>>,
     waker: Mutex<Option<Waker>>,
 }
@@ -54,6 +56,8 @@ pub enum Doing {
     Query,
     /// It has a server in an open transaction, or for its session, and is silent.
     Holding,
+    /// The same outside a transaction, for what it has left in the session.
+    Pinned,
 }
 
 /// Why a client is to be disconnected.
@@ -119,6 +123,7 @@ impl ClientHandle {
             requested_at: AtomicU64::new(identity.connected_at.0),
             deadline: AtomicU64::new(u64::MAX),
             server: AtomicU64::new(0),
+            pinned: AtomicU8::new(0),
             params: Mutex::new(None),
             waker: Mutex::new(None),
         }
@@ -130,7 +135,8 @@ impl ClientHandle {
             0 => Doing::Idle,
             1 => Doing::Waiting,
             2 => Doing::Query,
-            _ => Doing::Holding,
+            3 => Doing::Holding,
+            _ => Doing::Pinned,
         }
     }
 
@@ -174,6 +180,16 @@ impl ClientHandle {
     /// Notes which server it has.
     pub fn set_server(&self, id: u64) {
         self.server.store(id, Ordering::Release);
+    }
+
+    /// What it keeps that server for, beyond its transactions.
+    pub fn pinned(&self) -> Kinds {
+        Kinds::from_bits(self.pinned.load(Ordering::Relaxed))
+    }
+
+    /// Notes what it keeps its server for.
+    pub fn set_pinned(&self, kinds: Kinds) {
+        self.pinned.store(kinds.bits(), Ordering::Relaxed);
     }
 
     /// Tells its task to end, for the first reason given.

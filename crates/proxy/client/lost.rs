@@ -40,11 +40,14 @@ impl Client {
     pub(super) fn lose(&mut self, desk: &mut LentDesk, mut lease: Lease, lost: Lost) -> Result<(), ClientError> {
         self.presence.handle.set_server(0);
         self.pool.add_usage(Some(&desk.usage));
+        // What a transaction was about to leave is gone with it; what earlier ones have left, with the server.
+        let had_state = desk.exchange.is_unsettled() || self.pin.as_ref().is_some_and(|pin| !pin.kinds().is_none());
+        self.pin = None;
         let position = desk.exchange.lose();
         desk.exchange.tell(&mut self.statements);
         desk.exchange.undo(&mut self.statements, &mut lease.server().statements);
         lease.close(if lost == Lost::PrimaryMoved { "the primary has moved" } else { "server conn crashed?" });
-        if self.rules.mode == PoolMode::Session {
+        if self.rules.mode == PoolMode::Session || had_state {
             // What it had on that server beside transactions is gone.
             let has_moved = lost == Lost::PrimaryMoved;
             return Err(if has_moved { ClientError::PrimaryMoved } else { ClientError::ServerCrashed });

@@ -2,6 +2,7 @@
 
 pub mod handle;
 mod lost;
+mod pins;
 mod prepared;
 pub mod reclaim;
 pub mod relay;

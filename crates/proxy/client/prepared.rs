@@ -7,6 +7,7 @@ use protocol::prepared::{Judge, Verdict};
 use protocol::statements::MAX_UNNAMED;
 use tracing::warn;
 
+use super::pins::refusal;
 use super::relay::{End, Relay};
 use crate::error::ClientError;
 use crate::flow::Desk;
@@ -72,11 +73,11 @@ impl Relay<'_> {
 
     /// Asks what is to be done with a message of which enough has arrived, and does it.
     fn judge_named(&mut self, header: Header, found: Named) -> Result<Judged, End> {
-        let has_room = self.has_room_for(header);
+        let (has_room, gate) = (self.has_room_for(header), self.gate());
         let Desk { up, exchange, usage, .. } = &mut *self.desk;
         let (most, most_bytes, before) = (self.rules.max_prepared, self.rules.max_prepared_bytes, Vec::new());
         let (client, server) = (&mut *self.statements, &mut self.server.statements);
-        let mut judge = Judge { exchange, client, server, most, before, told: 0 };
+        let mut judge = Judge { exchange, client, server, most, before, told: 0, gate };
         let message = up.unjudged();
         let message = &message[..message.len().min(header.total_len())];
         let (name, rest) = message[found.before..].split_at(found.len);
@@ -140,7 +141,7 @@ impl Relay<'_> {
         Ok(self.incomplete())
     }
 
-    fn incomplete(&mut self) -> Judged {
+    pub(super) fn incomplete(&mut self) -> Judged {
         self.desk.half_judged = true;
         self.request_begins();
         Judged::Incomplete
@@ -161,16 +162,18 @@ impl Relay<'_> {
 
     /// Tells the client, in the place of the error that we had the server answer with.
     pub(super) fn report_no_room(&mut self, why: NoRoom) {
-        let error = match why {
-            NoRoom::Client => ClientError::NoRoomForStatement,
-            NoRoom::All => ClientError::NoRoomForStatements,
-        };
+        let error = refusal(why);
+        self.note_refusal(&error);
+        self.desk.down.insert(&error.to_message());
+    }
+
+    /// Counts an error that the client is told and its session survives.
+    pub(super) fn note_refusal(&self, error: &ClientError) {
         self.services.errors.count(error.sqlstate());
         if self.rules.log_errors {
             let handle = self.handle;
             warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "pooler error: {error}");
         }
-        self.desk.down.insert(&error.to_message());
     }
 
     /// Gives the client the answers of our own whose turn it is, takes back what did not come about, and notes what did.

@@ -26,8 +26,8 @@ use crate::stats::Usage;
 /// How long a server may take to come to rest, where `cancel_wait_timeout` sets no limit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Brings an abandoned server to rest in a task of its own.
-pub fn start(wishes: Wishes<'_>, pool: Arc<SharedPool>, mut lease: Lease, desk: LentDesk) {
+/// Brings an abandoned server to rest in a task of its own. What its client has kept it for is discarded.
+pub fn start(wishes: Wishes<'_>, pool: Arc<SharedPool>, mut lease: Lease, desk: LentDesk, was_pinned: bool) {
     wishes.handle.set_server(0);
     if desk.up.has_cleared() || desk.up.is_inside_message() {
         return lease.close("client disconnected in the middle of a message");
@@ -35,7 +35,7 @@ pub fn start(wishes: Wishes<'_>, pool: Arc<SharedPool>, mut lease: Lease, desk: 
     let (services, worker) = (wishes.services.clone(), wishes.worker);
     let client = wishes.handle.id;
     // Whatever the client has left behind, it is not needed any more.
-    let leaves = !desk.exchange.traces().kinds.without(Kinds::ENDS).is_none();
+    let leaves = was_pinned || !desk.exchange.traces().kinds.without(Kinds::ENDS).is_none();
     let is_discarded = leaves && wishes.rules.mode != PoolMode::Session;
     let reset = if is_discarded { Some(discard_all()) } else { wishes.rules.reset_after_session() };
     let limit = services.config.load().global.cancel_wait_timeout.unwrap_or(PATIENCE);

@@ -8,6 +8,7 @@ use protocol::backend::TxStatus;
 use protocol::exchange::{Reply, Request};
 use protocol::params::Params;
 use protocol::statements::ClientStatements;
+use protocol::traces::Kinds;
 use protocol::{AtRest, Header};
 
 use super::handle::{ClientHandle, Doing};
@@ -17,6 +18,7 @@ use crate::clock::Micros;
 use crate::error::{ClientError, Lost};
 use crate::flow::Desk;
 use crate::follow;
+use crate::pins::Pin;
 use crate::pools::SharedPool;
 use crate::server::connection::{Server, changed_params, server_report};
 use crate::services::Services;
@@ -48,6 +50,10 @@ pub struct Relay<'a> {
     pub params: &'a mut Arc<Params>,
     /// When the transaction began, and when its current query did.
     pub clock: &'a mut XactClock,
+    /// The client's place among those who keep a server.
+    pub pin: &'a mut Option<Box<Pin>>,
+    /// The server is the client's also when it is at rest.
+    pub keeps: bool,
     /// The client's next message can be judged only when more has been answered.
     pub awaits_answers: bool,
 }
@@ -103,8 +109,10 @@ impl Relay<'_> {
                 return Err(End::ClientLeft);
             }
             // A session keeps even such a server to its end.
-            let may_part = self.rules.mode != PoolMode::Session;
-            if may_part && self.desk.exchange.is_spent() && !self.desk.up.has_cleared() && !self.desk.down.has_cleared()
+            if !self.keeps
+                && self.desk.exchange.is_spent()
+                && !self.desk.up.has_cleared()
+                && !self.desk.down.has_cleared()
             {
                 return Err(End::Spent);
             }
@@ -140,7 +148,7 @@ impl Relay<'_> {
     fn at_rest(&mut self) -> Option<AtRest> {
         let whole = !self.desk.up.has_cleared() && !self.desk.up.is_inside_message() && !self.desk.half_judged;
         // In session mode the rest of a header is waited for here: the session's own loop reads none while it has a server.
-        let whole = whole && (self.rules.mode != PoolMode::Session || self.desk.up.unjudged().is_empty());
+        let whole = whole && (!self.keeps || self.desk.up.unjudged().is_empty());
         let down_whole = !self.desk.down.is_inside_message() && self.desk.down.unjudged().is_empty();
         if whole && down_whole { self.desk.exchange.at_rest() } else { None }
     }
@@ -193,7 +201,7 @@ impl Relay<'_> {
             if header.tag == b'Q' && self.rules.disable_pqexec {
                 return Err(refused(ClientError::SimpleQueryDisallowed));
             }
-            let header = match self.judge_prepared(header)? {
+            let header = match self.judge(header)? {
                 Judged::Plain(header) => header,
                 Judged::Done => continue,
                 Judged::Incomplete => return Ok(()),
@@ -218,8 +226,20 @@ impl Relay<'_> {
             self.request_begins();
         }
         self.settle_prepared();
+        self.reserve_pin();
         self.server.info.set_committing(self.desk.exchange.is_committing());
         Ok(())
+    }
+
+    fn judge(&mut self, header: Header) -> Result<Judged, End> {
+        let gate = self.gate();
+        if header.tag != b'Q' || gate.is_open() {
+            return self.judge_prepared(header);
+        }
+        match self.judge_gate(header, gate)? {
+            Judged::Plain(header) => self.judge_prepared(header),
+            judged => Ok(judged),
+        }
     }
 
     pub(super) fn request_begins(&mut self) {
@@ -291,7 +311,7 @@ impl Relay<'_> {
                 }
                 Reply::Ready(status) => self.ready(status)?,
                 Reply::Parameter => self.note_parameter(header),
-                Reply::Notification if self.rules.mode != PoolMode::Session => {
+                Reply::Notification if !self.listens() => {
                     // Somebody's LISTEN was left on this server: the message is not for this client.
                     self.desk.down.skip(header.total_len());
                     self.desk.exchange.taint();
@@ -311,7 +331,7 @@ impl Relay<'_> {
                     self.server.statements.clear();
                 }
                 Reply::Notification => {}
-                Reply::Fatal if is_done && self.rules.mode != PoolMode::Session => {
+                Reply::Fatal if is_done && !self.keeps => {
                     // It ends behind the client's last answer: that is no concern of the client's.
                     follow::lost(self.services, &self.server.info, Some(&server_report(body)));
                     self.desk.down.skip(header.total_len());
@@ -320,7 +340,7 @@ impl Relay<'_> {
                 Reply::Fatal => {
                     let report = server_report(body);
                     follow::lost(self.services, &self.server.info, Some(&report));
-                    if self.rules.mode != PoolMode::Session
+                    if !self.keeps
                         && let Some(lost) = Lost::of(&report)
                     {
                         return Err(End::Lost(lost));
@@ -331,6 +351,11 @@ impl Relay<'_> {
             }
             self.desk.down.clear(header.total_len());
         }
+    }
+
+    /// Whether a notification may be the client's.
+    fn listens(&self) -> bool {
+        self.keeps || self.desk.exchange.traces().kinds.has(Kinds::CHANNELS)
     }
 
     fn ready(&mut self, status: TxStatus) -> Result<(), End> {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use config::{Config, PoolMode};
+use config::{Config, Pinning, PoolMode, SessionState};
 use protocol::messages;
+use protocol::traces::Kinds;
 
 use crate::clock::Micros;
 use crate::error::ClientError;
@@ -35,11 +36,20 @@ pub struct Rules {
     pub reset: Option<Vec<u8>>,
     /// Whether that is done after each transaction too.
     pub reset_always: bool,
+    /// Whether what a transaction leaves in its session is found out, and follows its client or keeps the server.
+    pub settles: bool,
+    /// What may not be left there.
+    pub refused: Kinds,
+    /// What a client is warned of that it has left there.
+    pub warned: Kinds,
+    /// Clients of a pool that may keep a server for it.
+    pub max_pinned: usize,
     /// When to tell a waiting client that it waits.
     pub query_wait_notify: Option<Duration>,
     /// Whether errors given to clients are logged.
     pub log_errors: bool,
     client_idle: Option<Duration>,
+    pinned_idle: Option<Duration>,
     query_wait: Option<Duration>,
     query: Option<Duration>,
     idle_transaction: Option<Duration>,
@@ -74,6 +84,11 @@ impl Rules {
             },
             reset: if global.server_reset_query.is_empty() { None } else { query(&global.server_reset_query) },
             reset_always: global.server_reset_query_always,
+            settles: pool.pool_mode != PoolMode::Session && !global.server_reset_query_always,
+            refused: kinds(pool.session, Pinning::Refuse),
+            warned: kinds(pool.session, Pinning::Warn),
+            max_pinned: pool.max_pinned as usize,
+            pinned_idle: global.pinned_idle_timeout,
             query_wait_notify: global.query_wait_notify,
             log_errors: global.log_pooler_errors,
             client_idle: client.client_idle_timeout,
@@ -94,6 +109,7 @@ impl Rules {
     pub fn deadline(&self, doing: Doing, since: Micros, xact: Option<Micros>) -> Option<Micros> {
         let limit = match doing {
             Doing::Idle => self.client_idle,
+            Doing::Pinned => earlier(self.client_idle, self.pinned_idle),
             Doing::Waiting => earlier(self.query_wait, self.query),
             Doing::Query => self.query,
             Doing::Holding => self.idle_transaction.filter(|_| xact.is_some()),
@@ -111,7 +127,11 @@ impl Rules {
 
     /// Until when a client may be silent outside a transaction. Reads the clock only where there is a limit.
     pub fn idle_deadline(&self, doing: Doing) -> Option<Micros> {
-        let limit = self.client_idle.filter(|_| doing == Doing::Idle)?;
+        let limit = match doing {
+            Doing::Idle => self.client_idle?,
+            Doing::Pinned => earlier(self.client_idle, self.pinned_idle)?,
+            Doing::Waiting | Doing::Query | Doing::Holding => return None,
+        };
         Some(Micros::now().after(limit))
     }
 
@@ -120,7 +140,10 @@ impl Rules {
         let xact_is_late = xact.is_some_and(|began| self.transaction.is_some_and(|limit| began.after(limit) <= now));
         match doing {
             _ if xact_is_late => ClientError::TransactionTimeout,
-            Doing::Idle => ClientError::ClientIdleTimeout,
+            Doing::Pinned if earlier(self.client_idle, self.pinned_idle) != self.client_idle => {
+                ClientError::PinnedIdleTimeout
+            }
+            Doing::Idle | Doing::Pinned => ClientError::ClientIdleTimeout,
             Doing::Waiting if earlier(self.query_wait, self.query) != self.query_wait => {
                 ClientError::QueryTimeoutWaiting
             }
@@ -129,6 +152,18 @@ impl Rules {
             Doing::Holding => ClientError::IdleTransactionTimeout,
         }
     }
+}
+
+/// The kinds of state for which the configuration says this.
+fn kinds(session: SessionState, said: Pinning) -> Kinds {
+    let all = [
+        (session.advisory_locks, Kinds::LOCKS),
+        (session.temporary_tables, Kinds::TEMPORARY),
+        (session.hold_cursors, Kinds::CURSORS),
+        (session.listen, Kinds::CHANNELS),
+        (session.prepare, Kinds::PREPARED),
+    ];
+    all.into_iter().filter(|(word, _)| *word == said).fold(Kinds::NONE, |kinds, (_, kind)| kinds.and(kind))
 }
 
 fn query(text: &str) -> Option<Vec<u8>> {

@@ -24,6 +24,7 @@ use crate::clock::Micros;
 use crate::error::ClientError;
 use crate::flow::LentDesk;
 use crate::link::{self, Wishes};
+use crate::pins::Pin;
 use crate::pools::{Lease, SharedPool};
 use crate::socket::{LAST_WORDS, Socket};
 use crate::worker::Presence;
@@ -58,6 +59,8 @@ pub struct Client {
     pub early: Box<[u8]>,
     /// Who answers it since its server was lost, until its transaction block has ended.
     pub bereft: Option<Box<Bereft>>,
+    /// Its place among those who keep a server for what they have left in its session.
+    pub pin: Option<Box<Pin>>,
 }
 
 /// Why a client's session ends.
@@ -141,7 +144,11 @@ impl Client {
 
     /// Waits, owning nothing, until the client or the server it holds has something to say.
     async fn idle(&mut self, mut held: Option<&mut Lease>) -> Result<(), Farewell> {
-        let doing = if held.is_some() { Doing::Holding } else { Doing::Idle };
+        let doing = match (&held, &self.pin) {
+            (None, _) => Doing::Idle,
+            (Some(_), None) => Doing::Holding,
+            (Some(_), Some(_)) => Doing::Pinned,
+        };
         self.presence.handle.set_doing(doing, self.rules.idle_deadline(doing));
         poll_fn(|cx| {
             if let Poll::Ready(error) = self.interrupted(None) {
@@ -270,6 +277,7 @@ impl Client {
         // One that was just lent was lent just now.
         let began = if was_held { Micros::now() } else { lease.lent_at() };
         let mut clock = XactClock { xact: began, query: None, is_new: !was_held };
+        let was_pinned = self.pin.is_some();
         desk.up.keep();
         desk.down.begin();
         let end = {
@@ -284,6 +292,8 @@ impl Client {
                 pool: &self.pool,
                 params: &mut self.params,
                 clock: &mut clock,
+                keeps: was_pinned || self.rules.mode == PoolMode::Session,
+                pin: &mut self.pin,
                 awaits_answers: false,
             };
             poll_fn(|cx| relay.poll(cx)).await
@@ -293,7 +303,7 @@ impl Client {
                 if self.must_settle(desk) {
                     lease = Box::pin(self.settle(desk, lease)).await?;
                 }
-                Ok(self.rest(desk, lease, proof, was_held))
+                Ok(self.rest(desk, lease, proof, was_held && !was_pinned))
             }
             End::Spent => {
                 if self.must_settle(desk) {
@@ -302,6 +312,9 @@ impl Client {
                 self.presence.handle.set_server(0);
                 self.pool.add_usage(Some(&desk.usage));
                 lease.close("something was left behind");
+                if self.pin.is_some() {
+                    return Err(Farewell::Told(ClientError::ServerCrashed));
+                }
                 desk.next_conversation();
                 Ok(None)
             }
@@ -341,14 +354,14 @@ impl Client {
     }
 
     /// Keeps the server for the session, or returns it.
-    fn rest(&self, desk: &mut LentDesk, lease: Lease, proof: AtRest, was_held: bool) -> Option<Lease> {
-        let kept = if self.rules.mode == PoolMode::Session {
+    fn rest(&self, desk: &mut LentDesk, lease: Lease, proof: AtRest, had_session: bool) -> Option<Lease> {
+        let kept = if self.rules.mode == PoolMode::Session || self.pin.is_some() {
             self.pool.add_usage(Some(&desk.usage));
             Some(lease)
         } else {
             self.presence.handle.set_server(0);
             // A reload may have ended session mode under a session, whose traces are still there.
-            if self.rules.reset_always || was_held {
+            if self.rules.reset_always || had_session {
                 reclaim::reset(self.wishes(), self.pool.clone(), lease, proof, &desk.usage);
             } else {
                 self.pool.check_in(lease, proof, self.worker, &desk.usage);
@@ -363,7 +376,7 @@ impl Client {
     /// The client goes, and leaves a server that may be busy.
     fn abandon(&self, desk: &mut LentDesk, lease: Lease) {
         let desk = desk.replace(self.rules.pkt_buf);
-        reclaim::start(self.wishes(), self.pool.clone(), lease, desk);
+        reclaim::start(self.wishes(), self.pool.clone(), lease, desk, self.pin.is_some());
     }
 
     /// Sends the client what is left for it. One that does not read is idle, and has an idle client's time.
@@ -473,6 +486,6 @@ mod tests {
     #[test]
     fn an_idle_client_is_small() {
         let sizes = (size_of_future(Client::run), size_of::<Client>(), size_of::<ClientHandle>());
-        assert!(sizes.0 <= 768 && sizes.1 <= 160 && sizes.2 <= 256, "future, client, handle: {sizes:?}");
+        assert!(sizes.0 <= 768 && sizes.1 <= 168 && sizes.2 <= 256, "future, client, handle: {sizes:?}");
     }
 }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use config::PoolMode;
-use protocol::messages;
+use protocol::messages::{self, Severity};
 use protocol::params::{Other, Params};
+use protocol::sqlstate;
 use protocol::traces::{Kinds, Traces};
 use tracing::warn;
 
 use super::session::{Client, Farewell};
 use crate::error::ClientError;
 use crate::flow::LentDesk;
+use crate::link;
+use crate::pins;
 use crate::pools::Lease;
 use crate::server::connection::{Server, ServerFailure};
 use crate::server::question::{self, Findings, Question};
@@ -27,41 +29,91 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Client {
     /// Whether the server must be asked before it may go back.
     pub(super) fn must_settle(&self, desk: &LentDesk) -> bool {
-        let traces = desk.exchange.traces();
-        // A server that is reset after each transaction keeps nothing.
-        !traces.is_empty() && self.rules.mode != PoolMode::Session && !self.rules.reset_always
+        let kinds = desk.exchange.traces().kinds;
+        !kinds.is_none() && self.rules.settles && !self.question(desk.exchange.traces()).is_empty()
     }
 
     /// Finds out what the client has left in the session of a server that is at rest.
     pub(super) async fn settle(&mut self, desk: &mut LentDesk, mut lease: Lease) -> Result<Lease, Farewell> {
-        // The client does not have to wait for this. If it is gone, that shows soon enough.
-        poll_fn(|cx| {
-            let _ = desk.down.poll_send(cx, &mut self.socket);
-            Poll::Ready(())
-        })
-        .await;
-        let question = question(desk.exchange.traces(), &self.params);
-        match self.ask(&mut lease, &question).await {
-            Ok(findings) => {
-                let server = lease.server();
-                if let Some(found) = findings.settings {
-                    let services = self.presence.services.clone();
-                    let wanted = settled(&services, server, &self.baseline, found);
-                    self.tell_changes(desk, &wanted, server);
-                    self.params = wanted;
-                    self.handle().set_params(self.params.clone());
-                }
-                Ok(lease)
-            }
-            Err(failure) => {
-                let is_cut = lease.server().info.is_cut();
-                warn!(server = lease.server().info.id, "cannot find out what was left in a session: {failure}");
-                lease.close("what was left in its session is not known");
-                let left = desk.down.take_cleared();
-                let sent = tokio::time::timeout(LAST_WORDS, self.socket.send_all(&left)).await;
-                let error = if is_cut { ClientError::PrimaryMoved } else { ClientError::ServerCrashed };
-                Err(if matches!(sent, Ok(Ok(()))) { Farewell::Told(error) } else { Farewell::Silent("server lost") })
-            }
+        let question = self.question(desk.exchange.traces());
+        let settled = match self.ask(&mut lease, &question).await {
+            Ok(findings) => self.heed(desk, &mut lease, &question, findings).await,
+            Err(failure) => Err(failure.to_string()),
+        };
+        let Err(failure) = settled else { return Ok(lease) };
+        let is_cut = lease.server().info.is_cut();
+        warn!(server = lease.server().info.id, "cannot find out what was left in a session: {failure}");
+        lease.close("what was left in its session is not known");
+        let left = desk.down.take_cleared();
+        let sent = tokio::time::timeout(LAST_WORDS, self.socket.send_all(&left)).await;
+        let error = if is_cut { ClientError::PrimaryMoved } else { ClientError::ServerCrashed };
+        Err(if matches!(sent, Ok(Ok(()))) { Farewell::Told(error) } else { Farewell::Silent("server lost") })
+    }
+
+    /// What has to be found out: what is suspected, and what is held of old if it may have been given up.
+    fn question(&self, traces: &Traces) -> Question {
+        let pinned = self.pin.as_ref().map_or(Kinds::NONE, |pin| pin.kinds());
+        let mut held = traces.kinds.within(Kinds::FIXED);
+        let mut settings = traces.kinds.has(Kinds::SETTINGS);
+        if !held.is_none() || traces.kinds.has(Kinds::ENDS) {
+            held |= pinned;
+        }
+        if traces.kinds.has(Kinds::EXECUTES) && held.and(pinned).has(Kinds::PREPARED) {
+            // What was prepared is not known any more.
+            (held, settings) = (Kinds::FIXED, true);
+        }
+        let mut names = Vec::new();
+        if settings {
+            let known = self.params.others().iter().map(|(name, _)| name).filter(|name| name.contains(&b'.'));
+            names.extend(known.cloned());
+            names.extend(traces.names.iter().filter(|name| self.params.other(name).is_none()).cloned());
+        }
+        Question { settings, names, held }
+    }
+
+    /// Makes what was found the client's settings, and keeps the server for what cannot move.
+    async fn heed(
+        &mut self,
+        desk: &mut LentDesk,
+        lease: &mut Lease,
+        question: &Question,
+        findings: Findings,
+    ) -> Result<(), String> {
+        let services = self.presence.services.clone();
+        let server = lease.server();
+        if let Some(found) = findings.settings {
+            self.params = settled(&services, server, &self.baseline, found);
+            self.handle().set_params(self.params.clone());
+            self.tell_changes(desk, server);
+        }
+        if !question.held.is_none() {
+            self.keep_for(desk, question.held, findings.held);
+        }
+        if self.pin.is_some() && !Arc::ptr_eq(&self.params, &server.params) {
+            // Nobody joins the two again before the client goes on.
+            self.params = link::set(&services, server, &self.params).await.map_err(|unset| format!("{unset:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the server, or not any more. Of the kinds that were `asked` for, `held` are there.
+    fn keep_for(&mut self, desk: &mut LentDesk, asked: Kinds, held: Kinds) {
+        let before = self.pin.as_ref().map_or(Kinds::NONE, |pin| pin.kinds());
+        let kinds = before.without(asked).and(held);
+        self.handle().set_pinned(kinds);
+        if kinds.is_none() {
+            self.pin = None;
+            return;
+        }
+        self.pin.get_or_insert_with(|| Box::new(self.pool.pins.add())).set(kinds);
+        let warned = kinds.without(before).within(self.rules.warned);
+        if !warned.is_none() {
+            let (handle, what) = (&self.presence.handle, pins::names(warned));
+            let text = format!("a server connection is kept for this client: {what}");
+            warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "{text}");
+            let mut warning = Vec::new();
+            messages::report(&mut warning, Severity::Warning, sqlstate::WARNING, &text, "");
+            desk.down.insert_before_ready(&warning);
         }
     }
 
@@ -79,24 +131,13 @@ impl Client {
 
     /// What the client's parameters are from now on, and its server does not report: what they were at login, after a
     /// RESET.
-    fn tell_changes(&self, desk: &mut LentDesk, wanted: &Params, server: &Server) {
+    fn tell_changes(&self, desk: &mut LentDesk, server: &Server) {
         let mut told = Vec::new();
-        for (position, value) in wanted.differences(&server.params) {
+        for (position, value) in self.params.differences(&server.params) {
             messages::parameter_status(&mut told, self.presence.services.tracked.name(position).as_bytes(), value);
         }
-        desk.down.insert(&told);
+        desk.down.insert_before_ready(&told);
     }
-}
-
-fn question(traces: &Traces, params: &Params) -> Question {
-    let settings = traces.kinds.has(Kinds::SETTINGS);
-    let mut names = Vec::new();
-    if settings {
-        let known = params.others().iter().map(|(name, _)| name).filter(|name| name.contains(&b'.'));
-        names.extend(known.cloned());
-        names.extend(traces.names.iter().filter(|name| params.other(name).is_none()).cloned());
-    }
-    Question { settings, names, held: Kinds::NONE }
 }
 
 /// What a client's settings are now that `found` is set on its server. What it had at login and is not set any more was

@@ -28,8 +28,8 @@ const SOCKET: &str = "type:t user:t database:t replication:t state:t addr:t port
     request_time:t wait wait_us close_needed ptr:t link:t remote_pid tls:t application_name:t prepared_statements id";
 
 #[test]
-fn clients_servers_and_sockets_have_pgbouncers_columns() {
-    assert_columns(&sockets::CLIENTS, SOCKET);
+fn clients_servers_and_sockets_have_pgbouncers_columns_and_ours_behind_them() {
+    assert_columns(&sockets::CLIENTS, &format!("{SOCKET} pinned:t"));
     let buffers = "recv_pos pkt_pos pkt_remain send_pos send_remain pkt_avail send_avail";
     assert_columns(&sockets::SOCKETS, &format!("{SOCKET} {buffers}"));
 }

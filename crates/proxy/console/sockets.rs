@@ -10,6 +10,7 @@ use super::table::{Answer, Column, Table, int4, text};
 use crate::address::Address;
 use crate::client::handle::{ClientHandle, Doing};
 use crate::clock::Micros;
+use crate::pins;
 use crate::pools::SharedPool;
 use crate::server::info::{ServerInfo, ServerState};
 use crate::services::Services;
@@ -32,6 +33,7 @@ pub(super) struct SocketRow {
     remote_pid: u64,
     tls: Option<Arc<str>>,
     application_name: String,
+    pinned: String,
 }
 
 macro_rules! socket_columns {
@@ -63,7 +65,7 @@ macro_rules! socket_columns {
     };
 }
 
-const SOCKET_COLUMNS: &[Column<SocketRow>] = socket_columns!();
+const SOCKET_COLUMNS: &[Column<SocketRow>] = socket_columns!(text("pinned", |s| s.pinned.clone()),);
 
 pub(super) static CLIENTS: Table<SocketRow> = Table { columns: SOCKET_COLUMNS };
 
@@ -125,7 +127,7 @@ fn client_row(client: &ClientHandle, name: Option<usize>, now: Micros) -> Socket
     let (state, at_work) = match client.doing() {
         Doing::Waiting => ("waiting", true),
         Doing::Query => ("active", true),
-        Doing::Idle | Doing::Holding => (if link == 0 { "idle" } else { "active" }, false),
+        Doing::Idle | Doing::Holding | Doing::Pinned => (if link == 0 { "idle" } else { "active" }, false),
     };
     let params = client.params();
     let application_name = params.as_deref().zip(name).and_then(|(params, name)| params.get(name));
@@ -145,6 +147,7 @@ fn client_row(client: &ClientHandle, name: Option<usize>, now: Micros) -> Socket
         remote_pid: u64::try_from(client.remote.pid()).unwrap_or(0),
         tls: client.tls.clone(),
         application_name: String::from_utf8_lossy(application_name.unwrap_or_default()).into_owned(),
+        pinned: pins::names(client.pinned()),
     }
 }
 
@@ -185,6 +188,7 @@ fn server_row(server: &ServerInfo, pool: Option<&SharedPool>, now: Micros) -> So
         remote_pid: if unix_pid > 0 { unix_pid } else { server.pid.into() },
         tls: server.tls.as_ref().map(|tls| tls.words.clone()),
         application_name: String::new(),
+        pinned: String::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use prometheus_client::metrics::MetricType;
 use super::names::{self, Gauge};
 use crate::console::{self, COUNTERS};
 use crate::errors_seen::ErrorCounts;
+use crate::pins;
 use crate::pools::SharedPool;
 use crate::services::Services;
 use crate::stats::{BUCKETS, Histogram, Stats};
@@ -112,7 +113,20 @@ impl Page<'_> {
                 [("database", pool.database.to_string()), ("user", pool.user.to_string())]
             })?;
         }
-        Ok(())
+        self.pins(services)
+    }
+
+    /// Who keeps a server, and what for.
+    fn pins(&mut self, services: &Services) -> Result<(), Error> {
+        let pools = services.pools.all();
+        self.metric("pooler_pinned_clients", "Clients that keep a server", MetricType::Gauge, |mut metric| {
+            pools.iter().flat_map(|pool| pins::KINDS.iter().map(move |kind| (pool, kind))).try_for_each(
+                |(pool, kind)| {
+                    let labels = [("database", &*pool.database), ("user", &*pool.user), ("reason", kind.name)];
+                    metric.encode_family(&labels)?.encode_gauge(&(pool.pins.of(kind.kind) as f64))
+                },
+            )
+        })
     }
 
     fn databases(&mut self, services: &Services) -> Result<(), Error> {

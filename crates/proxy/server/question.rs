@@ -65,6 +65,11 @@ pub async fn ask(services: &Services, server: &mut Server, question: &Question) 
 }
 
 impl Question {
+    /// Whether there is nothing to be found out.
+    pub fn is_empty(&self) -> bool {
+        !self.settings && self.held.is_none()
+    }
+
     /// Names and operators are the catalogue's own, whatever the client's search_path says.
     fn sql(&self) -> String {
         let mut parts = Vec::new();

@@ -12,7 +12,7 @@ use fuzz::framed;
 use fuzz::postgres::{Hears, Request, Sent, Server};
 use libfuzzer_sys::fuzz_target;
 use protocol::exchange::{self, ClientViolation, Reply, WayBack};
-use protocol::prepared::{Judge, Verdict};
+use protocol::prepared::{Gate, Judge, Verdict};
 use protocol::statements::{Catalog, ClientStatements, ServerStatements};
 use protocol::{Exchange, Header};
 
@@ -97,7 +97,7 @@ impl Pair {
         let mut refused;
         let (verdict, tag) = loop {
             let (exchange, client, server) = (&mut self.exchange, &mut self.names, &mut self.notes);
-            let mut judge = Judge { exchange, client, server, most: MOST, before: Vec::new(), told: 0 };
+            let mut judge = Judge { exchange, client, server, most: MOST, before: Vec::new(), told: 0, gate: Gate::default() };
             let verdict = match action {
                 b'N' => judge.parse(&name, &text, || has_room.then(|| self.catalog.intern(b"", &text))),
                 b'R' => judge.refer(&name, true),

@@ -1,0 +1,92 @@
+//! What statements may not leave in their session: refused before it is there, because the database does not allow it or
+//! too many clients keep a server.
+
+use protocol::Header;
+use protocol::exchange::NoRoom;
+use protocol::messages;
+use protocol::prepared::Gate;
+use protocol::traces::{Kinds, Traces};
+
+use super::prepared::Judged;
+use super::relay::{End, Relay};
+use crate::error::ClientError;
+use crate::pins;
+
+/// Longest Query that is waited for, so that it can be refused.
+const MAX_QUERY: usize = 1 << 16;
+
+impl Relay<'_> {
+    /// What statements may not do now. Who keeps a server already may add to it.
+    pub(super) fn gate(&self) -> Gate {
+        if !self.rules.settles {
+            return Gate::default();
+        }
+        let is_full = self.pin.is_none() && self.pool.pins.total() >= self.rules.max_pinned;
+        Gate { refused: self.rules.refused, is_full }
+    }
+
+    /// Puts something that fails in the place of a Query that is refused.
+    pub(super) fn judge_gate(&mut self, header: Header, gate: Gate) -> Result<Judged, End> {
+        let message = self.desk.up.unjudged();
+        let is_whole = message.len() >= header.total_len();
+        if !is_whole && header.total_len() <= MAX_QUERY {
+            self.desk.up.make_room(header.total_len());
+            return Ok(self.incomplete());
+        }
+        let text = &message[Header::SIZE..message.len().min(header.total_len())];
+        let Some(why) = gate.refuses(Traces::of(text).kinds) else { return Ok(Judged::Plain(header)) };
+        let error = refusal(why);
+        if !is_whole {
+            // Too long to be replaced: its session would not be what it believes.
+            return Err(End::Refused(error));
+        }
+        self.note_refusal(&error);
+        let mut refused = Vec::new();
+        messages::query(&mut refused, raise(&error).as_bytes());
+        self.desk.up.replace(header.total_len(), &refused);
+        let replaced = Header::peek(&refused).ok().flatten();
+        replaced.map(Judged::Plain).ok_or(End::Refused(error))
+    }
+
+    /// Takes a place among those who may keep their server, before the first statement goes that may make it necessary.
+    pub(super) fn reserve_pin(&mut self) {
+        if self.pin.is_none() && self.rules.settles && self.desk.exchange.traces().kinds.has(Kinds::FIXED) {
+            *self.pin = Some(Box::new(self.pool.pins.add()));
+        }
+    }
+}
+
+/// What the client is told.
+pub(super) fn refusal(why: NoRoom) -> ClientError {
+    match why {
+        NoRoom::Client => ClientError::NoRoomForStatement,
+        NoRoom::All => ClientError::NoRoomForStatements,
+        NoRoom::Pins => ClientError::TooManyPinned,
+        NoRoom::Feature(kinds) => {
+            pins::kinds_in(kinds).next().map_or(ClientError::TooManyPinned, ClientError::StateRefused)
+        }
+    }
+}
+
+/// A statement that fails with this error: the server gives it its place, and its effect on the transaction. Its words
+/// are not written as such, or they would be read as a statement's.
+fn raise(error: &ClientError) -> String {
+    let words: String = error.to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
+    let message = format!("pg_catalog.convert_from(''\\x{words}'', ''UTF8'')");
+    format!("DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''{}'', MESSAGE = {message}; END'", error.sqlstate())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_can_be_raised_by_the_server() {
+        let raised = raise(&refusal(NoRoom::Feature(Kinds::CHANNELS)));
+        assert!(
+            raised.contains("ERRCODE = ''0A000'', MESSAGE = ") && raised.contains("4c495354454e206973206e6f74"),
+            "{raised}"
+        );
+        assert!(Traces::of(raised.as_bytes()).is_empty());
+    }
+}
