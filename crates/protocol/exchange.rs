@@ -468,6 +468,9 @@ impl Exchange {
         self.copy = Copying::No;
         self.status = status;
         (self.completed, self.failed) = (false, false);
+        if status == TxStatus::Idle && !self.owed.is_empty() {
+            self.note_end();
+        }
         if self.owed.is_empty() {
             (self.risk, self.opens) = (None, false);
         }
@@ -590,6 +593,11 @@ impl Exchange {
     /// Whether the client is done with a server that must not be lent again.
     pub fn is_spent(&self) -> bool {
         self.is_tainted() && self.is_quiet() && self.status == TxStatus::Idle
+    }
+
+    /// Whether that is only because of names of prepared statements, which their client may well meet.
+    pub fn is_spent_by_names(&self) -> bool {
+        self.is_spent() && !self.tainted
     }
 
     /// Where the session stood at the last ReadyForQuery.

@@ -61,7 +61,7 @@ impl Pins {
     /// Counts one more, for a client that may have to keep its server.
     pub fn add(self: &Arc<Self>) -> Pin {
         self.total.fetch_add(1, Ordering::Relaxed);
-        Pin { pins: self.clone(), kinds: Kinds::NONE }
+        Pin { pins: self.clone(), kinds: Kinds::NONE, is_spoiled: false }
     }
 }
 
@@ -70,6 +70,8 @@ impl Pins {
 pub struct Pin {
     pins: Arc<Pins>,
     kinds: Kinds,
+    /// The server is left with something that nobody else must meet.
+    pub is_spoiled: bool,
 }
 
 impl Pin {

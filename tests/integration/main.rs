@@ -13,6 +13,7 @@ mod disturbance;
 mod front_door;
 mod hba;
 mod hostile;
+mod leak_hunt;
 mod limits;
 mod logins;
 mod metrics;

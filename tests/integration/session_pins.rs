@@ -278,3 +278,34 @@ fn a_pause_waits_for_those_who_keep_a_server() {
     pooler.console().run("RESUME app");
     client.rows("select 1");
 }
+
+#[test]
+fn a_reset_goes_back_to_the_login_also_on_a_server_that_is_kept() {
+    let pooler = servers(2).database_set("app", "user", "postgres").start();
+    let login = pooler.login().with("statement_timeout", "99s").with("TimeZone", "Asia/Tokyo");
+    let mut client = login.open(&pooler.address());
+    client.rows("listen here; set session authorization app; set timezone = 'UTC'");
+    client.rows("reset all");
+    let shown = client.rows("select session_user, current_setting('statement_timeout'), current_setting('timezone')");
+    assert_eq!(shown, [["app", "99s", "Asia/Tokyo"].map(|value| Some(value.to_owned()))]);
+}
+
+/// An answer that leaves a name on the server kept that server from ever being asked again.
+#[test]
+fn a_name_that_is_left_on_a_kept_server_hinders_nothing() {
+    let pooler = servers(2).start();
+    let mut client = pooler.login().with("statement_timeout", "99s").open(&pooler.address());
+    client.rows("listen here; set statement_timeout = '1s'");
+    for _ in 0..2 {
+        let mut bytes = Vec::new();
+        parse(&mut bytes, "s", "select 1");
+        protocol::messages::sync(&mut bytes);
+        client.send(&bytes);
+        client.until(b'Z');
+    }
+    client.rows("reset statement_timeout");
+    assert_eq!(client.value("show statement_timeout"), "99s");
+    assert!(keeps(&pooler, &mut client));
+    client.rows("unlisten *");
+    assert!(!keeps(&pooler, &mut client));
+}

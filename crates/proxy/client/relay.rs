@@ -109,10 +109,8 @@ impl Relay<'_> {
                 return Err(End::ClientLeft);
             }
             // A session keeps even such a server to its end.
-            if !self.keeps
-                && self.desk.exchange.is_spent()
-                && !self.desk.up.has_cleared()
-                && !self.desk.down.has_cleared()
+            let may_part = !self.keeps || (self.pin.is_some() && self.desk.exchange.is_spent_by_names());
+            if may_part && self.desk.exchange.is_spent() && !self.desk.up.has_cleared() && !self.desk.down.has_cleared()
             {
                 return Err(End::Spent);
             }

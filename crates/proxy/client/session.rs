@@ -300,23 +300,30 @@ impl Client {
         };
         match end {
             End::AtRest(proof) => {
+                let was_spoiled = self.pin.as_ref().is_some_and(|pin| pin.is_spoiled);
                 if self.must_settle(desk) {
                     lease = Box::pin(self.settle(desk, lease)).await?;
+                }
+                if was_spoiled && self.pin.is_none() {
+                    return Ok(self.part(desk, lease));
                 }
                 Ok(self.rest(desk, lease, proof, was_held && !was_pinned))
             }
             End::Spent => {
+                let is_by_names = desk.exchange.is_spent_by_names();
                 if self.must_settle(desk) {
                     lease = Box::pin(self.settle(desk, lease)).await?;
                 }
-                self.presence.handle.set_server(0);
-                self.pool.add_usage(Some(&desk.usage));
-                lease.close("something was left behind");
-                if self.pin.is_some() {
-                    return Err(Farewell::Told(ClientError::ServerCrashed));
+                match &mut self.pin {
+                    None => Ok(self.part(desk, lease)),
+                    Some(pin) if is_by_names => {
+                        pin.is_spoiled = true;
+                        self.pool.add_usage(Some(&desk.usage));
+                        desk.next_conversation();
+                        Ok(Some(lease))
+                    }
+                    Some(_) => Err(Farewell::Told(ClientError::ServerCrashed)),
                 }
-                desk.next_conversation();
-                Ok(None)
             }
             End::ClientLeft => {
                 self.abandon(desk, lease);
@@ -346,11 +353,20 @@ impl Client {
     }
 
     /// Ends the session with an error, behind all that is left for the client.
-    async fn dismiss(&mut self, (left, inside): (Vec<u8>, bool), error: ClientError) -> Farewell {
+    pub(super) async fn dismiss(&mut self, (left, inside): (Vec<u8>, bool), error: ClientError) -> Farewell {
         // Who does not read has had its chance; and in the middle of a message an error would be taken for its rest.
         let sent = tokio::time::timeout(LAST_WORDS, self.socket.send_all(&left)).await;
         let cut_off = inside || !matches!(sent, Ok(Ok(())));
         if cut_off { Farewell::Silent("closed in the middle of a message") } else { Farewell::Told(error) }
+    }
+
+    /// Gives up a server that nobody else must have.
+    fn part(&self, desk: &mut LentDesk, lease: Lease) -> Option<Lease> {
+        self.presence.handle.set_server(0);
+        self.pool.add_usage(Some(&desk.usage));
+        lease.close("something was left behind");
+        desk.next_conversation();
+        None
     }
 
     /// Keeps the server for the session, or returns it.

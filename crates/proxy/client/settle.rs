@@ -21,7 +21,6 @@ use crate::pools::Lease;
 use crate::server::connection::{Server, ServerFailure};
 use crate::server::question::{self, Findings, Question};
 use crate::services::Services;
-use crate::socket::LAST_WORDS;
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,10 +43,8 @@ impl Client {
         let is_cut = lease.server().info.is_cut();
         warn!(server = lease.server().info.id, "cannot find out what was left in a session: {failure}");
         lease.close("what was left in its session is not known");
-        let left = desk.down.take_cleared();
-        let sent = tokio::time::timeout(LAST_WORDS, self.socket.send_all(&left)).await;
-        let error = if is_cut { ClientError::PrimaryMoved } else { ClientError::ServerCrashed };
-        Err(if matches!(sent, Ok(Ok(()))) { Farewell::Told(error) } else { Farewell::Silent("server lost") })
+        let left = (desk.down.take_cleared(), false);
+        Err(self.dismiss(left, if is_cut { ClientError::PrimaryMoved } else { ClientError::ServerCrashed }).await)
     }
 
     /// What has to be found out: what is suspected, and what is held of old if it may have been given up.
