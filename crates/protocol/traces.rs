@@ -89,7 +89,7 @@ pub struct Traces {
     pub kinds: Kinds,
     /// Parameters with a dot in their names, which servers list nowhere, in lower case.
     pub names: Vec<Box<[u8]>>,
-    /// A parameter was named in a way that is not read here: it may be one of those.
+    /// A parameter may have been named that is one of those, in a way that is not read here.
     pub is_unclear: bool,
 }
 

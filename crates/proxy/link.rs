@@ -17,6 +17,7 @@ use crate::error::{ClientError, ServerReport};
 use crate::pools::Lease;
 use crate::server::connection::{Answer, Server};
 use crate::server::info::ServerState;
+use crate::server::opening;
 use crate::services::Services;
 use crate::worker::Presence;
 
@@ -163,13 +164,19 @@ pub enum Unset {
 /// See [`Unset`]. The server must be closed then.
 pub async fn set(services: &Services, server: &mut Server, wanted: &Arc<Params>) -> Result<Arc<Params>, Unset> {
     let has = server.params.clone();
-    let request = request(services, wanted, &has);
-    if !request.is_empty() {
-        match server.ask(services, &request).await {
-            Ok(Answer { status: TxStatus::Idle, error: None, .. }) => {}
-            Ok(Answer { error: Some(report), .. }) => return Err(Unset::Refused(report)),
-            Ok(Answer { error: None, .. }) | Err(_) => return Err(Unset::Lost),
+    let mut request = Vec::new();
+    // Whatever others are set is reset first, so that nobody meets another's.
+    let is_reset = !has.others().is_empty();
+    if is_reset {
+        messages::query(&mut request, RESET);
+        if let Some(query) = connect_query(services, server) {
+            ask(services, server, &std::mem::take(&mut request)).await?;
+            opening::run_connect_query(services, server, &query).await;
         }
+    }
+    add_settings(&mut request, services, wanted, &has, is_reset);
+    if !request.is_empty() {
+        ask(services, server, &request).await?;
     }
     let mut settled = (**wanted).clone();
     for (position, _) in wanted.differences(&has) {
@@ -177,25 +184,32 @@ pub async fn set(services: &Services, server: &mut Server, wanted: &Arc<Params>)
             settled.set(position, value);
         }
     }
-    let mut params = (*server.params).clone();
-    params.set_others(wanted.others().iter().cloned());
-    server.params = services.intern(params);
+    server.set_others(services, wanted.others().iter().cloned());
     Ok(services.intern(settled))
 }
 
-/// What it takes. Whatever others are set is reset first, so that nobody meets another's; and in that order, because only
-/// who the server was opened for may do all that. Of what was left in the session nothing limits what follows.
+async fn ask(services: &Services, server: &mut Server, request: &[u8]) -> Result<(), Unset> {
+    match server.ask(services, request).await {
+        Ok(Answer { status: TxStatus::Idle, error: None, .. }) => Ok(()),
+        Ok(Answer { error: Some(report), .. }) => Err(Unset::Refused(report)),
+        Ok(Answer { error: None, .. }) | Err(_) => Err(Unset::Lost),
+    }
+}
+
+/// What the operator has each server begin with.
+fn connect_query(services: &Services, server: &Server) -> Option<String> {
+    let info = server.has_connect_query.then_some(&server.info)?;
+    services.pools.get(&info.database, &info.user)?.target.load().connect_query.clone()
+}
+
+/// In that order, because only who the server was opened for may do all that. Of what was left in the session nothing
+/// limits what follows.
 const RESET: &[u8] = b"RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL";
 
 /// Settings that take rights away are set last.
 const LAST: [&[u8]; 2] = [b"session_authorization", b"role"];
 
-fn request(services: &Services, wanted: &Params, has: &Params) -> Vec<u8> {
-    let mut out = Vec::new();
-    let is_reset = !has.others().is_empty();
-    if is_reset {
-        messages::query(&mut out, RESET);
-    }
+fn add_settings(out: &mut Vec<u8>, services: &Services, wanted: &Params, has: &Params, is_reset: bool) {
     let named = |(position, value)| (services.tracked.name(position).as_bytes(), value);
     let mut values: Vec<(&[u8], &[u8])> = if is_reset {
         wanted.reported_by(has).map(named).collect()
@@ -205,14 +219,13 @@ fn request(services: &Services, wanted: &Params, has: &Params) -> Vec<u8> {
     if !wanted.others().is_empty() {
         // The others' values are in the client's encoding.
         let encoding = values.extract_if(.., |(name, _)| *name == b"client_encoding");
-        set_all(&mut out, &encoding.collect::<Vec<_>>());
+        set_all(out, &encoding.collect::<Vec<_>>());
     }
     let is_last = |name: &[u8]| LAST.contains(&name);
     let others = || wanted.others().iter().map(|(name, value)| (&**name, &**value));
     values.extend(others().filter(|(name, _)| !is_last(name)));
     values.extend(LAST.iter().filter_map(|last| others().find(|(name, _)| name == last)));
-    set_all(&mut out, &values);
-    out
+    set_all(out, &values);
 }
 
 fn set_all(out: &mut Vec<u8>, settings: &[(&[u8], &[u8])]) {

@@ -61,7 +61,7 @@ impl Pins {
     /// Counts one more, for a client that may have to keep its server.
     pub fn add(self: &Arc<Self>) -> Pin {
         self.total.fetch_add(1, Ordering::Relaxed);
-        Pin { pins: self.clone(), kinds: Kinds::NONE, is_spoiled: false }
+        Pin { pins: self.clone(), kinds: Kinds::NONE, is_spoiled: false, is_unclear: false }
     }
 }
 
@@ -72,6 +72,8 @@ pub struct Pin {
     kinds: Kinds,
     /// The server is left with something that nobody else must meet.
     pub is_spoiled: bool,
+    /// Something may be set there that nobody knows of.
+    pub is_unclear: bool,
 }
 
 impl Pin {

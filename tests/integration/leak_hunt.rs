@@ -15,6 +15,8 @@ use crate::prepared::{parse, run};
 const CLIENTS: usize = 7;
 const SERVERS: usize = 4;
 const STEPS: usize = 1000;
+/// Clients have numbers that look like nothing else.
+const FIRST: usize = 7_700_000;
 
 /// What is done, and what it needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,7 +96,7 @@ const STATEMENTS: &[(Kind, &str)] = &[
 ];
 
 /// All that can be seen of a session, as one value.
-const SEEN: &str = "select concat_ws('|', session_user, current_user, current_setting('work_mem'), \
+pub const SEEN: &str = "select concat_ws('|', session_user, current_user, current_setting('work_mem'), \
     current_setting('statement_timeout'), current_setting('search_path'), current_setting('timezone'), \
     current_setting('datestyle'), current_setting('application_name'), coalesce(current_setting('app.x', true), ''), \
     coalesce(current_setting('app.y', true), ''), current_setting('extra_float_digits'), current_setting('client_encoding'), \
@@ -214,7 +216,7 @@ impl Twins {
     #[track_caller]
     fn compare(&mut self, what: &str, seed: u64, step: usize, act: impl Fn(&mut Side) -> Vec<String>) {
         self.story.push(what.to_owned());
-        let lately = &self.story[self.story.len().saturating_sub(300)..];
+        let lately = &self.story[self.story.len().saturating_sub(30)..];
         let story = format!("seed {seed}, step {step}, client {}: {}", self.pooled.number, lately.join("\n  "));
         let (pooled, direct) = (act(&mut self.pooled), act(&mut self.direct));
         let plain = |side: &Side, heard: Vec<String>| -> Vec<String> {
@@ -249,7 +251,7 @@ fn nobody_meets_anything_of_anybodys_session() {
     for _ in 0..10 {
         dice.roll(2);
     }
-    let mut clients: Vec<_> = (0..CLIENTS).map(|number| Twins::open(&pooler, 100 + number, &mut dice)).collect();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|number| Twins::open(&pooler, FIRST + number, &mut dice)).collect();
     let (mut done, mut held) = (BTreeMap::<&str, usize>::new(), 0);
     for step in 0..steps {
         let busy = clients.iter().filter(|twins| twins.is_busy).count();

@@ -14,6 +14,7 @@ mod front_door;
 mod hba;
 mod hostile;
 mod leak_hunt;
+mod leaks;
 mod limits;
 mod logins;
 mod metrics;

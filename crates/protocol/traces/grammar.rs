@@ -184,6 +184,8 @@ impl Grammar {
             // What it executes is another text.
             self.suspect(Kinds::FIXED);
         }
+        // Names are not read here.
+        self.traces.is_unclear = true;
     }
 
     fn in_name(&mut self, part: &[u8]) {

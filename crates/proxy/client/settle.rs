@@ -83,8 +83,16 @@ impl Client {
             self.handle().set_params(self.params.clone());
             self.tell_changes(desk, server);
         }
+        let traces = desk.exchange.traces();
+        let may_be_set = traces.is_unclear || traces.kinds.has(Kinds::EXECUTES) || server.has_connect_query;
+        let is_unclear = may_be_set || self.pin.as_ref().is_some_and(|pin| pin.is_unclear);
         if !question.held.is_none() {
             self.keep_for(desk, question.held, findings.held);
+        }
+        match &mut self.pin {
+            Some(pin) => pin.is_unclear = is_unclear,
+            None if is_unclear => server.is_unclear(&services),
+            None => {}
         }
         if self.pin.is_some() && !Arc::ptr_eq(&self.params, &server.params) {
             // Nobody joins the two again before the client goes on.

@@ -37,6 +37,8 @@ pub struct Server {
     pub params: Arc<Params>,
     /// The prepared statements it knows.
     pub statements: ServerStatements,
+    /// It has run a `connect_query`, which a reset undoes.
+    pub has_connect_query: bool,
     /// A client has had it since its session was clean.
     pub was_used: bool,
     /// When it was last returned; none for one that has just been opened.
@@ -178,13 +180,23 @@ impl Server {
 
     /// Notes that its session was reset: `wholly`, or in a way of the operator's own.
     pub fn is_reset(&mut self, services: &Services, wholly: bool) {
-        if self.params.others().is_empty() {
-            return;
+        if wholly && !self.has_connect_query {
+            self.set_others(services, []);
+        } else if self.has_connect_query || !self.params.others().is_empty() {
+            self.is_unclear(services);
         }
+    }
+
+    /// Notes that something may be set that nobody knows of: no client has such settings, so all are reset for the next.
+    pub fn is_unclear(&mut self, services: &Services) {
+        let unclear = self.params.others().iter().cloned().chain([Other::default()]).collect::<Vec<_>>();
+        self.set_others(services, unclear);
+    }
+
+    /// Notes what is set of what it does not report.
+    pub fn set_others(&mut self, services: &Services, others: impl IntoIterator<Item = Other>) {
         let mut params = (*self.params).clone();
-        // Of what may have been reset something may be left: no client has such settings, so all are reset for the next.
-        let unclear: Option<Other> = (!wholly).then(Other::default);
-        params.set_others(unclear);
+        params.set_others(others);
         self.params = services.intern(params);
     }
 

@@ -166,6 +166,7 @@ async fn prepare(
         home: services.house_id(),
         params: services.intern(params),
         statements: ServerStatements::default(),
+        has_connect_query: target.connect_query.is_some(),
         was_used: false,
         idle_since: None,
         permit,
@@ -184,7 +185,7 @@ async fn prepare(
 }
 
 /// Its errors are only logged, as PgBouncer does.
-async fn run_connect_query(services: &Services, server: &mut Server, query: &str) {
+pub async fn run_connect_query(services: &Services, server: &mut Server, query: &str) {
     let mut request = Vec::with_capacity(query.len() + 8);
     protocol::messages::query(&mut request, query.as_bytes());
     let failed = match server.ask(services, &request).await {
