@@ -1,8 +1,9 @@
 //! The command line: PgBouncer's flags, and commands of our own.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 /// Where the configuration is looked for when none is named.
 const DEFAULT_CONFIGS: [&str; 2] = ["pooler.toml", "/etc/pooler/pooler.toml"];
@@ -71,6 +72,12 @@ pub enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Rehearse what must work one day, and measure it.
+    Drill {
+        /// What to rehearse.
+        #[command(subcommand)]
+        what: Drill,
+    },
     /// Print a pgbouncer.ini as TOML.
     Import {
         /// The pgbouncer.ini.
@@ -84,6 +91,62 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         formation: Option<String>,
     },
+}
+
+/// What can be rehearsed.
+#[derive(Debug, Subcommand)]
+pub enum Drill {
+    /// A failover of the formation that the running pooler follows, under a few writers of the drill's own.
+    ///
+    /// They write numbered rows through the pooler to a table that is made for the drill and dropped after it. Measured
+    /// are the time until the pooler holds transactions, until a new primary takes rows, and the longest that a writer
+    /// had to wait; counted are errors by SQLSTATE, and acknowledged rows that are lost or there twice.
+    ///
+    /// Exit codes: 0 passed; 1 not begun: the formation is not healthy, or it was not wanted; 2 over the target, rows
+    /// lost or doubled, or no new primary; 3 a tool is missing.
+    Failover(DrillFailover),
+}
+
+/// `pooler drill failover`.
+#[derive(Args, Debug)]
+pub struct DrillFailover {
+    /// The configuration that the pooler runs with.
+    pub config: Option<PathBuf>,
+    /// The formation, by its name in the configuration; needed if there are several.
+    #[arg(long, value_name = "NAME")]
+    pub formation: Option<String>,
+    /// The database to write to; else the first one of the formation.
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Who writes; else the user that the database forces. The password is `$POOLER_DRILL_PASSWORD`, else auth_file's.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// By FAILOVER on the console, as `pooler failover` does it: this is the default.
+    #[arg(long)]
+    pub planned: bool,
+    /// By the death of the primary, which --kill-command brings about.
+    #[arg(long, conflicts_with = "planned")]
+    pub kill: bool,
+    /// A command for /bin/sh that ends the primary the hard way, wherever that runs: `$POOLER_DRILL_NODE`,
+    /// `$POOLER_DRILL_HOST` and `$POOLER_DRILL_PORT` say which it is.
+    #[arg(long, value_name = "COMMAND", requires = "kill")]
+    pub kill_command: Option<String>,
+    /// The longest that a client may have to wait.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = positive_seconds)]
+    pub target: Duration,
+    /// Where to leave the findings for node_exporter's textfile collector; the name ends with .prom.
+    #[arg(long, value_name = "PATH")]
+    pub textfile: Option<PathBuf>,
+    /// Do not ask whether this formation is meant.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "not a number of seconds".into())
 }
 
 /// The configuration to use: the one named, or the first default that exists.

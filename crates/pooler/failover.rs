@@ -11,15 +11,15 @@ use proxy::console::remote::{self, Said, Trouble};
 use crate::arguments::config_path;
 
 /// Not possible, and nothing was touched.
-const NOT_POSSIBLE: u8 = 1;
+pub const NOT_POSSIBLE: u8 = 1;
 /// Somebody else does the same.
-const LOCKED: u8 = 2;
+pub const LOCKED: u8 = 2;
 /// Given up: transactions go where they went before.
 const ABORTED: u8 = 3;
 /// The monitor has accepted, but there was no writable node in time.
 const STRANDED: u8 = 4;
 /// Done, but some pooler has not said so.
-const UNCONFIRMED: u8 = 5;
+pub const UNCONFIRMED: u8 = 5;
 
 /// What the command line says.
 pub struct Wish<'a> {
@@ -34,7 +34,8 @@ pub struct Wish<'a> {
 }
 
 impl Wish<'_> {
-    fn command(&self) -> String {
+    /// The console's command for it.
+    pub fn command(&self) -> String {
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let words = [
             Some("FAILOVER".to_owned()),
@@ -75,7 +76,7 @@ pub fn failover(config: Option<&Path>, wish: &Wish) -> ExitCode {
 
 /// How far it has come.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     /// Transactions are about to be stopped, or were.
     pauses: bool,
     /// The monitor was, or is being, told.
@@ -85,14 +86,15 @@ struct Seen {
 }
 
 impl Seen {
-    fn note(&mut self, sqlstate: &str, text: &str) {
+    /// A step that was told.
+    pub fn note(&mut self, sqlstate: &str, text: &str) {
         self.pauses |= text.starts_with("checkpoint: ");
         self.commits |= text.starts_with("pause: ");
         self.unconfirmed |= sqlstate == "01000";
     }
 
     /// The exit code, and what is to be said about it.
-    fn code(&self, ended: Result<(), Trouble>) -> (u8, Option<String>) {
+    pub fn code(&self, ended: Result<(), Trouble>) -> (u8, Option<String>) {
         match ended {
             Ok(()) if self.unconfirmed => (UNCONFIRMED, None),
             Ok(()) => (0, None),

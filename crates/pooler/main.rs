@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod drill;
 mod failover;
 mod log;
 mod start;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Drill};
 
 /// A login allocates some eighty times, and idle clients should take little: better than the C library's at both.
 #[global_allocator]
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
                 failover::Wish { formation: formation.as_deref(), to: to.as_deref(), dry_run: *dry_run, force: *force };
             failover::failover(config.as_deref(), &wish)
         }
+        Some(Command::Drill { what: Drill::Failover(wish) }) => drill::failover(wish),
         None => start::start(&arguments),
     }
 }

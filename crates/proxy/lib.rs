@@ -33,6 +33,7 @@ pub mod socket;
 pub mod state;
 pub mod stats;
 pub mod tls;
+pub mod visitor;
 pub mod warm;
 pub mod wire;
 pub mod worker;

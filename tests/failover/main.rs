@@ -7,6 +7,7 @@ mod harness;
 mod command;
 mod control;
 mod crash;
+mod drill;
 mod inflight;
 mod monitor;
 mod planned;

@@ -21,7 +21,7 @@ use crate::tls::ServerTls;
 use crate::wire::Wire;
 
 /// How long connecting and logging in may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Longest message of a console.
 const MAX_MESSAGE: usize = 1 << 16;
 /// Who has the console without a password, if the pooler runs under the same account.
@@ -99,9 +99,9 @@ async fn converse(config: &Config, command: &str, mut hear: impl FnMut(Said)) ->
     failure.map_or(Ok(()), Err)
 }
 
-/// A connection to the console, and what a cancel needs.
-struct Console {
-    wire: Wire,
+/// A connection to the console, or to a database, and what a cancel needs.
+pub(crate) struct Console {
+    pub(crate) wire: Wire,
     endpoint: Endpoint,
     key: (u32, Vec<u8>),
 }
@@ -110,7 +110,7 @@ async fn open(config: &Config) -> Result<Console, Trouble> {
     let mut last = "it listens nowhere".to_owned();
     for endpoint in endpoints(&config.global) {
         let (user, secret) = account(config, &endpoint);
-        match timeout(CONNECT_LIMIT, log_in(endpoint.clone(), &user, secret)).await {
+        match timeout(CONNECT_LIMIT, log_in(endpoint.clone(), config::CONSOLE_NAMES[0], &user, secret)).await {
             Ok(Ok(console)) => return Ok(console),
             Ok(Err(error @ LoginError::Wire(_))) => last = format!("{endpoint}: {error}"),
             Ok(Err(error)) => {
@@ -123,9 +123,14 @@ async fn open(config: &Config) -> Result<Console, Trouble> {
     Err(Trouble::NoConsole(last))
 }
 
-async fn log_in(endpoint: Endpoint, user: &str, secret: Option<Secret>) -> Result<Console, LoginError> {
+pub(crate) async fn log_in(
+    endpoint: Endpoint,
+    database: &str,
+    user: &str,
+    secret: Option<Secret>,
+) -> Result<Console, LoginError> {
     let (Dialed { socket, .. }, secured) = connect(&endpoint).await?;
-    let startup = [("user", user), ("database", config::CONSOLE_NAMES[0]), ("application_name", "pooler")];
+    let startup = [("user", user), ("database", database), ("application_name", "pooler")];
     let startup = startup.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
     let binding = Binding::new(config::ChannelBinding::Prefer, secured.as_ref());
     let mut wire = Wire::new(socket, MAX_MESSAGE);
@@ -155,7 +160,7 @@ async fn cancel(console: &Console) -> Result<(), LoginError> {
 }
 
 /// Where the pooler listens, as seen from its own machine: its Unix socket before all.
-fn endpoints(global: &Global) -> Vec<Endpoint> {
+pub(crate) fn endpoints(global: &Global) -> Vec<Endpoint> {
     let unix = Some(&global.unix_socket_dir).filter(|directory| !directory.is_empty());
     let unix = unix.map(|directory| Endpoint::Unix(PathBuf::from(directory), global.listen_port));
     let tcp = global.listen_addr.iter().map(|address| {
@@ -169,7 +174,7 @@ fn endpoints(global: &Global) -> Vec<Endpoint> {
     unix.into_iter().chain(tcp).collect()
 }
 
-fn account(config: &Config, endpoint: &Endpoint) -> (String, Option<Secret>) {
+pub(crate) fn account(config: &Config, endpoint: &Endpoint) -> (String, Option<Secret>) {
     let admins = &config.global.admin_users;
     let known = || admins.iter().find(|user| config.userlist.contains_key(*user));
     let named = std::env::var("PGUSER").ok().filter(|user| !user.is_empty());
