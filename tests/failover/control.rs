@@ -9,7 +9,7 @@ use crate::harness::stream::{Address, Stream};
 use crate::harness::{eventually, pooler};
 use crate::scene::Scene;
 
-const SECRET: &str = "between poolers";
+const SECRET: &str = "known to poolers only";
 
 /// Somebody who may connect to the monitor.
 struct Stranger {

@@ -8,7 +8,7 @@ use crate::scene::{Scene, following};
 use crate::writers::Writers;
 
 fn sharing(setup: Setup) -> Setup {
-    setup.set("control_secret", "between poolers").set("pause_expiry", 6)
+    setup.set("control_secret", "known to poolers only").set("pause_expiry", 6)
 }
 
 /// A second one, as ready as the first.
@@ -45,7 +45,7 @@ fn without_a_secret_it_is_refused_while_there_is_another() {
     let second = another(&scene, |setup| setup);
     let refused = Failover::run(&scene.pooler, "").expect_err("the other one cannot be told");
     assert!(refused.code == "55000" && refused.message.contains("control_secret"), "{refused:?}");
-    let other_secret: fn(Setup) -> Setup = |setup| setup.set("control_secret", "another one");
+    let other_secret: fn(Setup) -> Setup = |setup| setup.set("control_secret", "another one, as long");
     drop(second);
     let third = another(&scene, other_secret);
     let refused = Failover::run(&scene.pooler, "").expect_err("the other one cannot be told");

@@ -4,9 +4,19 @@ use super::Check;
 use crate::settle::did_you_mean;
 use crate::{Database, Role, TargetSessionAttrs};
 
+/// Characters that nobody tries one by one: what it seals can be heard by anybody who may connect to the monitor.
+const SECRET_LEN: usize = 16;
+
 impl Check<'_> {
     pub(super) fn formations(&mut self) {
         let config = self.config;
+        let secret = config.global.control_secret.reveal();
+        if !secret.is_empty() && secret.len() < SECRET_LEN {
+            let message = format!(
+                "control_secret: whoever listens at the monitor can guess a short one; take {SECRET_LEN} characters or more"
+            );
+            self.warn("", "control_secret", message);
+        }
         for (name, formation) in &config.formations {
             let table = format!("formations.{name}");
             if formation.monitor.hosts.is_empty() {
@@ -140,6 +150,9 @@ mod tests {
         assert!(warnings(MAIN).contains("x.toml:2:13: formations.main: no database uses it"));
         let used = format!("[databases.a]\nformation = 'main'{MAIN}");
         assert!(!warnings(&used).contains("formations.main") && !warnings(&used).contains("query_wait_timeout"));
+        let secret = |secret: &str| warnings(&format!("control_secret = '{secret}'\n{used}"));
+        assert!(secret("hush").contains("x.toml:1:1: control_secret: whoever listens"));
+        assert!(!secret("0123456789abcdef").contains("control_secret"));
         let short = used.replace("formation =", "query_wait_timeout = 60\nformation =");
         assert!(warnings(&short).contains("x.toml:2:1: databases.a: query_wait_timeout (60 s) disconnects clients"));
     }
