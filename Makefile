@@ -2,7 +2,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test load bench micro fuzz drivers
+.PHONY: run test load bench micro fuzz drivers soak
 
 # A formation and the pooler before it, until Ctrl-C; ARGS=--alone for one PostgreSQL.
 run:
@@ -39,3 +39,11 @@ drivers:
 	.ci/setup drivers
 	cargo build --locked -p pooler -p lab
 	tests/drivers/run $(ARGS)
+
+# Failovers of a real formation by the dozen, for figures, about half an hour: SOAK_FAILOVERS (20), SOAK_KILLS (10),
+# SOAK_SWITCHOVERS (10), SOAK_WRITERS (50); PGBOUNCER=PROGRAM for one beside it; ARGS="PART OF A TEST'S NAME" for some.
+# Without optimisation: nearly all of a failover's time passes in the formation.
+soak:
+	.ci/setup
+	SOAK_NODES=2 cargo test --locked --test failover soak::$(ARGS) -- --ignored --nocapture --test-threads 1
+	SOAK_NODES=3 cargo test --locked --test failover soak::planned::planned_failovers_under_load -- --ignored --nocapture

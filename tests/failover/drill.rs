@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use crate::harness::pooler::PROGRAM;
 use crate::scene::Scene;
 
-fn begin(scene: &Scene, words: &[&str]) -> Child {
+/// Begins a drill.
+pub fn begin(scene: &Scene, words: &[&str]) -> Child {
     let mut command = Command::new(PROGRAM);
     command.args(["drill", "failover"]).arg(scene.pooler.path("pooler.toml")).args(words);
     command.env_remove("PGUSER").env_remove("PGPASSWORD").env_remove("POOLER_DRILL_PASSWORD");
@@ -15,7 +16,7 @@ fn begin(scene: &Scene, words: &[&str]) -> Child {
 }
 
 /// Its exit code, and all it said.
-fn end(program: Child) -> (Option<i32>, String) {
+pub fn end(program: Child) -> (Option<i32>, String) {
     let output = program.wait_with_output().expect("its output can be read");
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     eprintln!("{said}");
@@ -23,7 +24,7 @@ fn end(program: Child) -> (Option<i32>, String) {
 }
 
 #[track_caller]
-fn nothing_is_left(scene: &Scene) {
+pub fn nothing_is_left(scene: &Scene) {
     let tables = "select count(*) from pg_class where relname like 'pooler\\_drill\\_%'";
     assert_eq!(scene.formation.psql(scene.primary(), tables).expect("it can be asked"), "0");
 }

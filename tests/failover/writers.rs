@@ -17,8 +17,6 @@ pub struct Writers {
     table: String,
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
-    /// The longest that one insert took since somebody asked, in microseconds.
-    slowest: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Diary>>,
 }
 
@@ -55,7 +53,7 @@ pub struct Outcome {
     /// Sessions that were ended.
     pub ended: usize,
     /// The longest that one insert took.
-    pub longest: Duration,
+    longest: Duration,
 }
 
 impl Writers {
@@ -71,7 +69,7 @@ impl Writers {
 
     /// Starts one for each manner.
     pub fn start_as(pooler: &Pooler, manners: &[Manner], table: &str) -> Writers {
-        let (stop, done, slowest) = (Arc::new(AtomicBool::new(false)), Arc::default(), Arc::default());
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let threads = manners.iter().enumerate().map(|(number, manner)| {
             let writer = Writer {
                 number,
@@ -81,11 +79,10 @@ impl Writers {
                 login: pooler.login(),
                 stop: stop.clone(),
                 done: Arc::clone(&done),
-                slowest: Arc::clone(&slowest),
             };
             thread::spawn(move || writer.run())
         });
-        let writers = Writers { table: table.to_owned(), threads: threads.collect(), stop, done, slowest };
+        let writers = Writers { table: table.to_owned(), threads: threads.collect(), stop, done };
         writers.advance(10 * manners.len() as u64);
         writers
     }
@@ -94,11 +91,6 @@ impl Writers {
     pub fn advance(&self, count: u64) {
         let wanted = self.done.load(Ordering::Relaxed) + count;
         eventually("the writers go on", || self.done.load(Ordering::Relaxed) >= wanted);
-    }
-
-    /// The longest that one insert took since this was asked last.
-    pub fn slowest(&self) -> Duration {
-        Duration::from_micros(self.slowest.swap(0, Ordering::Relaxed))
     }
 
     /// Stops them, and compares what they saw with the table of the present primary: every acknowledged row is there,
@@ -145,7 +137,6 @@ struct Writer {
     login: Login,
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
-    slowest: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -175,9 +166,7 @@ impl Writer {
                     diary.errors.push(report);
                 }
             }
-            let took = began.elapsed();
-            self.slowest.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
-            diary.longest = diary.longest.max(took);
+            diary.longest = diary.longest.max(began.elapsed());
         }
         diary
     }

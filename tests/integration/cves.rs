@@ -273,7 +273,7 @@ fn cve_2025_12819_clients_cannot_aim_the_look_up_elsewhere() {
             format!("create temp table {secrets} as select * from {evil}.{secrets}"),
             "set role app".into(),
             "set session characteristics as transaction read only".into(),
-            "prepare x as select 1; listen x; select pg_advisory_lock(1); set statement_timeout = 1".into(),
+            "prepare x as select 1; listen x; select pg_advisory_lock(1); set statement_timeout = 100".into(),
         ] {
             let mut client = Login::new(&asker).open(&pooler.address());
             client.rows(&left_behind);

@@ -31,12 +31,13 @@ impl Table {
         let mut client = log_in(config, subject).map_err(|failure| said(&failure, "cannot log in", subject))?;
         let sql = format!("create table {name} (writer int not null, number bigint not null)");
         let made = ask(&mut client, &sql);
-        // Where it was refused there is nothing to drop; without an answer there may be.
-        let is_refused = matches!(&made, Err(failure) if failure.sqlstate.is_some());
-        let table = (!is_refused).then(|| Self { name, config: Arc::clone(config), subject: Arc::clone(subject) });
         let what = "cannot make a table (it needs CREATE in a schema of its search_path)";
-        made.map_err(|failure| said(&failure, what, subject))?;
-        table.ok_or_else(|| what.to_owned())
+        if let Err(failure @ Failure { sqlstate: Some(_), .. }) = &made {
+            return Err(said(failure, what, subject));
+        }
+        // Without an answer it may be there, and is dropped as well.
+        let table = Self { name, config: Arc::clone(config), subject: Arc::clone(subject) };
+        made.map(|_| table).map_err(|failure| said(&failure, what, subject))
     }
 
     /// Its rows: writer, number, and how often they are there.

@@ -16,7 +16,6 @@ pub struct Textfile {
     path: PathBuf,
     /// Beside it, under a name that the collector does not read.
     draft: PathBuf,
-    file: File,
 }
 
 impl Textfile {
@@ -28,32 +27,33 @@ impl Textfile {
         let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".prom"));
         let name = name.ok_or_else(|| format!("{}: node_exporter only reads files named *.prom", path.display()))?;
         let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        let failed = |error: io::Error| format!("{}: {error}", draft.display());
-        let file = File::create(&draft).map_err(failed)?;
-        let textfile = Self { path: path.to_owned(), draft, file };
-        // Whoever collects has another account.
-        let readable = fs::set_permissions(&textfile.draft, Permissions::from_mode(0o644));
-        readable.map_err(|error| format!("{}: {error}", textfile.draft.display()))?;
-        Ok(textfile)
+        // And not kept: whoever is ended before the drill begins leaves nothing.
+        let tried = File::create(&draft).and_then(|_| fs::remove_file(&draft));
+        tried.map_err(|error| format!("{}: {error}", draft.display()))?;
+        Ok(Self { path: path.to_owned(), draft })
     }
 
     /// Replaces the last drill's by this one's.
     ///
     /// # Errors
     /// The system's.
-    pub fn publish(mut self, subject: &Subject, end: &End, findings: &Findings) -> Result<(), String> {
+    pub fn publish(&self, subject: &Subject, end: &End, findings: &Findings) -> Result<(), String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let text = page(subject, end, findings, now);
-        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all());
-        let renamed = written.and_then(|()| fs::rename(&self.draft, &self.path));
-        renamed.map_err(|error| format!("{}: {error}", self.path.display()))
+        let replaced = self.replace(&page(subject, end, findings, now));
+        replaced.map_err(|error| {
+            // Where it was not made there is none.
+            let _ = fs::remove_file(&self.draft);
+            format!("{}: {error}", self.path.display())
+        })
     }
-}
 
-impl Drop for Textfile {
-    fn drop(&mut self) {
-        // After a rename there is none.
-        let _ = fs::remove_file(&self.draft);
+    fn replace(&self, page: &str) -> io::Result<()> {
+        let mut file = File::create(&self.draft)?;
+        file.write_all(page.as_bytes())?;
+        // Whoever collects has another account.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.sync_all()?;
+        fs::rename(&self.draft, &self.path)
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("drill.prom");
         fs::write(&path, "old").expect("it can be written");
-        drop(Textfile::prepare(&path).expect("it can be written"));
+        Textfile::prepare(&path).expect("it can be written");
         assert_eq!(fs::read_to_string(&path).expect("it is there"), "old");
         let findings = Findings::none(Duration::from_secs(60));
         Textfile::prepare(&path).and_then(|file| file.publish(&subject("f"), &End::Passed, &findings)).expect("it can");
