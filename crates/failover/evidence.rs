@@ -95,7 +95,7 @@ impl Change {
             (true, false) => return Some(Change::MonitorBack),
             _ => {}
         }
-        now.claimant.filter(|_| before.claimant != now.claimant).map(Change::Claimant)
+        now.claimant.filter(|_| now.told_claimant != now.claimant).map(Change::Claimant)
     }
 }
 
@@ -106,6 +106,7 @@ pub(crate) struct Standing {
     route: Option<(u64, Identity, bool)>,
     silent: bool,
     claimant: Option<NodeId>,
+    told_claimant: Option<NodeId>,
 }
 
 impl Follower {
@@ -117,6 +118,16 @@ impl Follower {
             route: route.map(|route| (route.epoch.number, route.epoch.identity.clone(), route.early)),
             silent: self.was_silent,
             claimant: claimant(self),
+            told_claimant: self.told_claimant,
+        }
+    }
+
+    /// One that was found while something else was worth telling is told at the next event.
+    pub(crate) fn note_claimant(&mut self, change: Option<&Change>) {
+        match change {
+            Some(Change::Claimant(node)) => self.told_claimant = Some(*node),
+            _ if self.is_open() && claimant(self).is_none() => self.told_claimant = None,
+            _ => {}
         }
     }
 

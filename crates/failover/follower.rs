@@ -70,6 +70,8 @@ pub struct Follower {
     pub(crate) suspected_at: Option<Instant>,
     /// The monitor was silent when the last event was taken.
     pub(crate) was_silent: bool,
+    /// Who else says that it takes writes, as far as that was told.
+    pub(crate) told_claimant: Option<NodeId>,
 }
 
 /// The answer to one event.
@@ -105,6 +107,7 @@ impl Follower {
             accepted: None,
             suspected_at: None,
             was_silent: false,
+            told_claimant: None,
         };
         follower.stop(Why::Starting, now);
         follower
@@ -137,7 +140,9 @@ impl Follower {
             (Decision::Keep(route), true) => Decision::Switch(route),
             (decision, _) => decision,
         };
-        let evidence = Change::between(&before, &self.standing(now)).map(|change| self.evidence(change, now));
+        let change = Change::between(&before, &self.standing(now));
+        self.note_claimant(change.as_ref());
+        let evidence = change.map(|change| self.evidence(change, now));
         Step { decision, evidence }
     }
 

@@ -4,12 +4,14 @@
 #[path = "../integration/harness/mod.rs"]
 mod harness;
 
+mod bad_days;
 mod command;
 mod control;
 mod crash;
 mod drill;
 mod inflight;
 mod monitor;
+mod partition;
 mod planned;
 mod poolers;
 mod program;

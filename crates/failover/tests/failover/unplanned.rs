@@ -158,6 +158,17 @@ fn another_node_that_says_it_takes_writes_is_ignored_and_reported_once() {
 }
 
 #[test]
+fn one_that_said_so_before_there_was_a_primary_is_reported_as_well() {
+    let mut s = Scene::unproved(2, settings(Truth::Monitor));
+    s.answers(2, primary(9)).snapshot().probe(2).probe(1);
+    assert!(s.serves(1) && matches!(s.last.evidence.as_ref().unwrap().change, Change::Switched { .. }));
+    s.probe(1);
+    assert_eq!(s.last.evidence.as_ref().unwrap().change, Change::Claimant(NodeId(2)));
+    s.probe(1);
+    assert!(s.last.evidence.is_none());
+}
+
+#[test]
 fn a_hold_ends_where_the_monitors_timeouts_say_and_the_search_goes_on() {
     let mut s = Scene::of(2);
     let timeouts = Timeouts { unhealthy: 3000 * MS, demote: 1000 * MS };
