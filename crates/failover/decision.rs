@@ -143,7 +143,7 @@ impl fmt::Display for Why {
             Why::Impostor(node, system) => {
                 write!(f, "{node} has the system identifier {system}, which is not the one the monitor has for it")
             }
-            Why::Refused { found, last } => write!(f, "{found} cannot follow {last} unless an operator accepts it"),
+            Why::Refused { found, last } => write!(f, "{found} cannot follow {last} unless an operator says ACCEPT"),
             Why::Stale(node, timeline) => {
                 write!(f, "the monitor is silent and {node} is out of recovery on timeline {timeline}")
             }

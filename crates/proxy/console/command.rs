@@ -49,6 +49,8 @@ pub enum Command {
     Shutdown(Shutdown),
     /// FAILOVER.
     Failover(Wish),
+    /// ACCEPT.
+    Accept(Option<String>),
 }
 
 /// Parameters that drivers set and ask for when they connect, with the values PgBouncer answers.
@@ -110,6 +112,7 @@ impl Command {
             ("ENABLE", name) => Self::Enable(name),
             ("RECONNECT", name) => Self::Reconnect(name),
             ("WAIT_CLOSE", name) => Self::WaitClose(name),
+            ("ACCEPT", name) => Self::Accept(name),
             ("SHUTDOWN", how) => Self::Shutdown(shutdown(how.as_deref())?),
             _ => return None,
         })
@@ -122,7 +125,7 @@ impl Command {
             Self::ShowParameter(..) | Self::SetParameter => true,
             Self::Set(..) | Self::Reload | Self::Pause(..) | Self::Resume(_) | Self::Suspend | Self::Kill(_) => false,
             Self::KillClient(_) | Self::Disable(_) | Self::Enable(_) | Self::Reconnect(_) => false,
-            Self::WaitClose(_) | Self::Shutdown(_) | Self::Failover(_) => false,
+            Self::WaitClose(_) | Self::Shutdown(_) | Self::Failover(_) | Self::Accept(_) => false,
         }
     }
 
@@ -144,6 +147,7 @@ impl Command {
             Self::WaitClose(_) => "WAIT_CLOSE",
             Self::Shutdown(_) => "SHUTDOWN",
             Self::Failover(_) => "FAILOVER",
+            Self::Accept(_) => "ACCEPT",
         }
         .to_owned()
     }

@@ -40,6 +40,7 @@ fn a_failover_may_name_its_formation_and_its_successor() {
         to: to.map(str::to_owned),
         ..Wish::default()
     };
+    assert_eq!(parse("ACCEPT main"), Command::Accept(Some("main".to_owned())));
     assert_eq!(parse("FAILOVER"), Command::Failover(wish(None, None)));
     assert_eq!(parse("failover main to \"node-2\";"), Command::Failover(wish(Some("main"), Some("node-2"))));
     assert_eq!(parse("FAILOVER \"to\" TO to"), Command::Failover(wish(Some("to"), Some("to"))));
@@ -107,7 +108,7 @@ fn who_may_only_look_may_not_act() {
     for looks in ["SHOW POOLS", "SHOW timezone", "SET timezone = 'x'"] {
         assert!(parse(looks).only_looks(), "{looks}");
     }
-    for acts in ["SHOW FDS", "PAUSE", "SET verbose = 1", "RELOAD", "SHUTDOWN", "WAIT_CLOSE", "FAILOVER"] {
+    for acts in ["SHOW FDS", "PAUSE", "SET verbose = 1", "RELOAD", "SHUTDOWN", "WAIT_CLOSE", "FAILOVER", "ACCEPT"] {
         assert!(!parse(acts).only_looks(), "{acts}");
     }
 }

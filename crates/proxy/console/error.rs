@@ -37,6 +37,8 @@ pub enum ConsoleError {
     #[error("{0}")]
     NoFailover(String),
     #[error("{0}")]
+    NotAccepted(String),
+    #[error("{0}")]
     FailoverLocked(String),
     #[error("{0}")]
     FailoverAborted(String),
@@ -73,7 +75,7 @@ impl ConsoleError {
             Self::ReloadFailed(_) => sqlstate::CONFIG_FILE_ERROR,
             Self::NotAvailable(_) => sqlstate::FEATURE_NOT_SUPPORTED,
             Self::Canceled | Self::FailoverAborted(_) => sqlstate::QUERY_CANCELED,
-            Self::NoFailover(_) => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoFailover(_) | Self::NotAccepted(_) => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::FailoverLocked(_) => LOCK_NOT_AVAILABLE,
             Self::FailoverStranded(_) => sqlstate::CANNOT_CONNECT_NOW,
             Self::NoSuchStatement(_) => sqlstate::INVALID_SQL_STATEMENT_NAME,

@@ -16,6 +16,7 @@ use super::{Access, Console, End, Failure, various};
 use crate::client::handle::{ClientHandle, Cut, Doing};
 use crate::clock::Micros;
 use crate::control;
+use crate::follow;
 use crate::services::Services;
 use crate::state::Shutdown;
 use crate::wire::{Wire, WireError};
@@ -83,6 +84,11 @@ impl Console {
                 Waited::Canceled => return Err(ConsoleError::Canceled.into()),
             },
             Command::Failover(wish) => self.failover(&services, wish).await?,
+            Command::Accept(formation) => match self.wait(follow::accept(&services, formation.as_deref())).await? {
+                Waited::Done(Ok(primary)) => self.notice(&format!("follows {primary}"), ""),
+                Waited::Done(Err(why)) => return Err(ConsoleError::NotAccepted(why).into()),
+                Waited::Canceled => return Err(ConsoleError::Canceled.into()),
+            },
             Command::Shutdown(how) => {
                 control::shutdown(&services, *how);
                 if *how == Shutdown::Immediate {

@@ -121,7 +121,7 @@ impl Show {
 pub fn help() -> String {
     let tables: Vec<_> = Show::ALL.iter().map(|show| show.word()).collect();
     format!(
-        "\n\tSHOW {}\n\tSET key = arg\n\tRELOAD\n\tPAUSE [<db>] [FOR <seconds>]\n\tRESUME [<db>]\n\tFAILOVER [<formation>] [TO <node>] [DRY_RUN] [FORCE]\n\tDISABLE <db>\
+        "\n\tSHOW {}\n\tSET key = arg\n\tRELOAD\n\tPAUSE [<db>] [FOR <seconds>]\n\tRESUME [<db>]\n\tFAILOVER [<formation>] [TO <node>] [DRY_RUN] [FORCE]\n\tACCEPT [<formation>]\n\tDISABLE <db>\
          \n\tENABLE <db>\n\tRECONNECT [<db>]\n\tKILL [<db>]\n\tKILL_CLIENT <client_id>\n\tWAIT_CLOSE [<db>]\n\tSHUTDOWN\
          \n\tSHUTDOWN WAIT_FOR_SERVERS\n\tSHUTDOWN WAIT_FOR_CLIENTS",
         tables.join("|")

@@ -4,6 +4,7 @@
 //! (`probing`), hears what server connections learn (`admission`), and carries each decision to the pools (`apply`).
 //! Moving the primary on command (`planned`) is one more thing that the follower is told of.
 
+mod accept;
 mod admission;
 mod apply;
 mod early;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use config::{Config, Database, Role, TargetSessionAttrs};
 use tracing::info;
 
+pub use accept::accept;
 pub use admission::{admit, error, given_up, lost, opening_failed};
 pub(crate) use apply::stand_as_others;
 pub(crate) use early::STARTUP as EARLY_STARTUP;

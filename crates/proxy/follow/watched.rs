@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use failover::{
-    Change, Decision, Endpoint, Event, Follower, Outcome, Probed, ProcedureId, Report, Route, Settings, Signal, Step,
-    Truth,
+    Change, Decision, Endpoint, Event, Follower, Identity, Outcome, Probed, ProcedureId, Report, Route, Settings,
+    Signal, Step, Truth,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -76,6 +76,8 @@ struct Inbox {
     answers: VecDeque<Probed>,
     /// The last word of a planned failover, which replaces those before.
     planned: Option<Event>,
+    /// An operator's word.
+    accepted: Option<Event>,
 }
 
 impl Inbox {
@@ -95,7 +97,8 @@ impl Inbox {
     fn take(&mut self) -> Vec<Event> {
         let epoch = self.epoch;
         let signals = self.signals.drain(..).map(|signal| Event::Signal { epoch, signal });
-        signals.chain(self.answers.drain(..).map(Event::Probed)).chain(self.planned.take()).collect()
+        let answers = self.answers.drain(..).map(Event::Probed);
+        signals.chain(answers).chain(self.planned.take()).chain(self.accepted.take()).collect()
     }
 }
 
@@ -243,6 +246,14 @@ impl Watched {
     pub(super) fn plan(&self, event: Event) {
         lock(&self.inbox).planned = Some(event);
         self.told.notify_one();
+    }
+
+    /// An operator accepts the primary that is refused at present; none if there is none.
+    pub(super) fn accept(&self) -> Option<Identity> {
+        let refused = lock(&self.follower).refused().cloned()?;
+        lock(&self.inbox).accepted = Some(Event::Accept(refused.clone()));
+        self.told.notify_one();
+        Some(refused)
     }
 
     /// What has come since this was asked last.

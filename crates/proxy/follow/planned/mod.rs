@@ -79,7 +79,11 @@ pub fn begin(services: &Arc<Services>, wish: Wish) -> Result<Running, String> {
     Ok(Running { progress, cancel })
 }
 
-fn chosen(services: &Services, name: Option<&str>) -> Result<Arc<Watched>, String> {
+/// The formation of this name, or the only one.
+///
+/// # Errors
+/// There is none, or more than one, in words.
+pub(super) fn chosen(services: &Services, name: Option<&str>) -> Result<Arc<Watched>, String> {
     let mut all = services.follow.all();
     match name {
         Some(name) => services.follow.of(name).ok_or_else(|| format!("there is no formation {name:?}")),
