@@ -78,6 +78,14 @@ impl Seen {
         }
     }
 
+    /// The last answer, if it was asked for after that moment and the node is not to be taken for unreachable since.
+    pub(crate) fn standing(&self, after: Instant) -> Option<&Answer> {
+        match &self.answer {
+            Some((asked_at, answer)) if *asked_at > after && self.lost().is_none() => Some(answer),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_heard(&self, after: Instant) -> bool {
         self.asked_at.is_some_and(|asked_at| asked_at > after)
     }

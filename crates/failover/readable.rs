@@ -38,7 +38,7 @@ impl Follower {
             let is_current = row.timeline >= identity.timeline || row.timeline == 0;
             row.reported.class() == Class::Standby && is_up_to_date(row) && is_current
         };
-        let recent = now.checked_sub(SILENT_AFTER).and_then(|moment| member.seen.fresh(moment));
+        let recent = now.checked_sub(SILENT_AFTER).and_then(|moment| member.seen.standing(moment));
         let is_standby = recent.is_some_and(|answer| answer.in_recovery && answer.system == identity.system);
         is_standby && member.row.as_ref().is_none_or(is_wanted)
     }

@@ -73,6 +73,16 @@ pub enum Endpoint {
     Unix(PathBuf, u16),
 }
 
+impl Endpoint {
+    /// The host or the directory, and the port.
+    pub fn parts(&self) -> (String, u16) {
+        match self {
+            Self::Tcp(host, port) => (host.to_string(), *port),
+            Self::Unix(directory, port) => (directory.display().to_string(), *port),
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

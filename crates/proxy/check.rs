@@ -91,7 +91,7 @@ pub fn reach(config: Config, tls: Encryption) -> io::Result<Vec<Report>> {
 }
 
 async fn try_pool(services: &Services, pool: &SharedPool) -> Report {
-    let failure = match no_primary(services, pool) {
+    let failure = match no_node(services, pool) {
         Some(message) => Some(ServerReport { sqlstate: "57P03".to_owned(), message }),
         None => opening::attempt(services, pool).await.err(),
     };
@@ -99,11 +99,15 @@ async fn try_pool(services: &Services, pool: &SharedPool) -> Report {
     Report { database: pool.database.clone(), user: pool.user.clone(), endpoints: endpoints.join(", "), failure }
 }
 
-/// Why a database that follows a primary has none.
-fn no_primary(services: &Services, pool: &SharedPool) -> Option<String> {
+/// Why a database that follows a formation has no node.
+fn no_node(services: &Services, pool: &SharedPool) -> Option<String> {
     let target = pool.target.load();
-    let followed = target.followed.as_ref().filter(|followed| followed.route.is_none())?;
-    let why = services.follow.of(&followed.formation).and_then(|watched| watched.report().why);
+    let followed = target.followed.as_ref().filter(|_| target.endpoints.is_empty())?;
+    let watched = services.follow.of(&followed.formation);
+    if followed.standbys.is_some() && watched.as_ref().is_some_and(|watched| watched.standing().is_open) {
+        return Some(format!("formation {}: no node may be read", followed.formation));
+    }
+    let why = watched.and_then(|watched| watched.report().why);
     let why = why.map_or_else(|| "is not followed".to_owned(), |why| why.to_string());
     Some(format!("formation {}: {why}", followed.formation))
 }

@@ -131,9 +131,9 @@ pub enum ClientError {
     ClientIdleTimeout,
     #[error("canceling statement due to user request")]
     Canceled,
-    #[error("no node is writable, and failover_wait_timeout is over")]
+    #[error("no suitable node, and failover_wait_timeout is over")]
     NoWritableNode,
-    #[error("no node is writable, and failover_wait_timeout is over")]
+    #[error("no suitable node, and failover_wait_timeout is over")]
     LoginNoWritableNode,
     #[error("the primary has moved, and the transaction on the former one is lost")]
     PrimaryMoved,

@@ -19,6 +19,7 @@ mod program;
 mod scene;
 mod soak;
 mod stage;
+mod standby;
 mod standing;
 mod switchover;
 mod writers;

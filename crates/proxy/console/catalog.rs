@@ -95,13 +95,13 @@ fn database_row(services: &Services, config: &Config, database: &Database, scope
     // Settled for no user in particular: nobody has an empty name.
     let pool = config.pool_settings(database, "");
     let hosts: Vec<_> = database.hosts.iter().map(ToString::to_string).collect();
-    let primary = services.follow.followed(database).and_then(|followed| followed.route);
-    let primary = primary.map(|route| route.epoch.identity.endpoint.clone());
+    let nodes = services.follow.followed(database).map(|followed| followed.nodes()).unwrap_or_default();
+    let node = nodes.first().map(|node| node.parts());
     let listed = (!hosts.is_empty()).then(|| hosts.join(","));
     DatabaseRow {
         name: name.clone(),
-        host: primary.as_ref().map(|primary| primary.host.to_string()).or(listed),
-        port: primary.map_or(database.port, |primary| primary.port),
+        host: node.as_ref().map(|(host, _)| host.clone()).or(listed),
+        port: node.map_or(database.port, |(_, port)| port),
         database: database.server_dbname().to_owned(),
         force_user: database.user.clone(),
         pool_size: pool.pool_size.unwrap_or(0),

@@ -242,6 +242,9 @@ fn reason_to_wait(services: &Services, pool: Option<Arc<SharedPool>>) -> String 
         Some(Hold::Shutdown) => "shutting down".to_owned(),
         Some(Hold::NoPrimary) => {
             let target = pool.target.load();
+            if target.followed.as_ref().is_some_and(|followed| followed.standbys.is_some()) {
+                return "no node may be read".to_owned();
+            }
             let watched = target.followed.as_ref().and_then(|followed| services.follow.of(&followed.formation));
             let why = watched.and_then(|watched| watched.report().why);
             why.map_or_else(|| "no writable node".to_owned(), |why| why.to_string())

@@ -6,7 +6,7 @@ use failover::{Answer, Probed, Route, Signal, Unfit};
 use protocol::messages;
 
 use super::session;
-use super::{early, probing};
+use super::{early, probing, standbys};
 use crate::error::ServerReport;
 use crate::server::connection::split_parameter;
 use crate::server::info::ServerInfo;
@@ -19,7 +19,7 @@ use crate::wire::{Wire, WireError};
 const OWN_WISH: &str = "select source in ('user', 'database', 'database user') from pg_catalog.pg_settings \
                         where name = 'default_transaction_read_only'";
 
-/// Asks a server that has just been logged in to whether it is the primary that was proved.
+/// Asks a server that has just been logged in to whether it is the primary that was proved, or a standby.
 ///
 /// # Errors
 /// It is not, which the follower has been told; or it gives no answer.
@@ -29,7 +29,6 @@ pub async fn admit(
     followed: &Followed,
     found: &mut LoggedIn,
 ) -> Result<(), LoginError> {
-    let Some(route) = &followed.route else { return Err(LoginError::GivenUp) };
     let asked_at = Instant::now();
     let note = |tag: u8, body: &[u8]| {
         if let Some((name, value)) = split_parameter(body).filter(|_| tag == b'S') {
@@ -38,6 +37,10 @@ pub async fn admit(
         }
     };
     let answer = probing::answer(wire, note).await?;
+    if followed.standbys.is_some() {
+        return standbys::admit(services, followed, &answer);
+    }
+    let Some(route) = &followed.route else { return Err(LoginError::GivenUp) };
     match route.admits(&answer) {
         Ok(()) if route.early => early::admit(wire).await,
         Ok(()) => Ok(()),
@@ -73,8 +76,11 @@ fn tell(services: &Services, followed: &Followed, route: &Route, unfit: &Unfit, 
 /// Returns when there is no use in opening servers there any more; never for servers that are not followed.
 pub async fn given_up(services: &Services, target: &Target) {
     let Some(followed) = &target.followed else { return std::future::pending().await };
-    if let (Some(watched), Some(route)) = (services.follow.of(&followed.formation), &followed.route) {
-        watched.left(route).await;
+    let Some(watched) = services.follow.of(&followed.formation) else { return };
+    match (&followed.route, &followed.standbys) {
+        (_, Some(standbys)) => watched.standbys.left(standbys).await,
+        (Some(route), None) => watched.left(route).await,
+        (None, None) => {}
     }
 }
 
@@ -117,7 +123,7 @@ fn of_report(report: &ServerReport) -> Option<Signal> {
 }
 
 fn note(services: &Services, followed: Option<&Followed>, signal: Option<Signal>) {
-    if let (Some(Followed { formation, route: Some(route) }), Some(signal)) = (followed, signal)
+    if let (Some(Followed { formation, route: Some(route), .. }), Some(signal)) = (followed, signal)
         && let Some(watched) = services.follow.of(formation)
     {
         watched.signal(route, signal);

@@ -4,27 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use config::Config;
+use config::{Config, Role};
 use failover::{Decision, Identity, Route};
 use pool::Hold;
 
-use super::early;
 use super::watched::{Standing, Watched};
+use super::{early, standbys};
 use crate::client::handle::{ClientHandle, Doing};
 use crate::pools::SharedPool;
+use crate::server::info::ServerInfo;
 use crate::server::target::{Followed, Target};
 use crate::services::{Services, lock};
 
 /// How often those are looked for again who work on a former primary: a client may have got its server just now.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How often they are looked for at most.
-const LOOKS: u32 = 50;
+pub(super) const LOOKS: u32 = 50;
 
 /// Carries a decision to all pools of the formation.
 pub(super) fn decision(services: &Arc<Services>, watched: &Arc<Watched>, decision: &Decision) {
     let _whole = lock(&services.state.acting);
-    // A RELOAD may have put another one in its place while this one waited for its turn.
-    if !services.follow.of(&watched.name).is_some_and(|present| Arc::ptr_eq(&present, watched)) {
+    if !is_present(services, watched) {
         return;
     }
     let config = services.config.load_full();
@@ -44,7 +44,7 @@ pub(super) fn decision(services: &Arc<Services>, watched: &Arc<Watched>, decisio
             watched.set_standing(Standing { route: Some(route.clone()), is_open: true, is_expired: false });
             let moved = pools.iter().map(|pool| aim(services, &config, pool, &route)).filter(|moved| *moved).count();
             if moved > 0 {
-                cut(services, &config, &watched.name, &route.epoch.identity);
+                cut(services, leads_astray(&config, &watched.name, &route.epoch.identity));
                 services.house.spawn(cut_again(services.clone(), watched.clone(), route.clone()));
             }
             pools.iter().filter(|pool| early::may_open(&config, pool, &route)).for_each(release);
@@ -55,6 +55,9 @@ pub(super) fn decision(services: &Arc<Services>, watched: &Arc<Watched>, decisio
 /// Makes one pool stand as its formation does: a new one, or one whose database is another after a RELOAD.
 pub(crate) fn stand_as_others(services: &Services, pool: &Arc<SharedPool>) {
     let target = pool.target.load();
+    if let Some(followed) = target.followed.as_ref().filter(|followed| followed.standbys.is_some()) {
+        return standbys::stand_as_others(services, pool, followed);
+    }
     let watched = target.followed.as_ref().and_then(|followed| services.follow.of(&followed.formation));
     let standing = watched.map(|watched| watched.standing());
     pool.set_hopeless(standing.as_ref().is_some_and(|standing| standing.is_expired));
@@ -74,14 +77,20 @@ pub(super) fn pools(services: &Services, config: &Config, formation: &str) -> Ve
 }
 
 fn follows(config: &Config, database: &str, formation: &str) -> bool {
-    config.find_database(database).is_some_and(|database| database.formation.as_deref() == Some(formation))
+    let found = config.find_database(database).filter(|database| database.role == Role::Primary);
+    found.is_some_and(|database| database.formation.as_deref() == Some(formation))
 }
 
-fn hold_pool(pool: &Arc<SharedPool>) {
+/// A RELOAD may have put another one in its place while this one waited for its turn.
+pub(super) fn is_present(services: &Services, watched: &Arc<Watched>) -> bool {
+    services.follow.of(&watched.name).is_some_and(|present| Arc::ptr_eq(&present, watched))
+}
+
+pub(super) fn hold_pool(pool: &Arc<SharedPool>) {
     pool.with_core(|core, now, out| core.hold(Hold::NoPrimary, now, out));
 }
 
-fn release(pool: &Arc<SharedPool>) {
+pub(super) fn release(pool: &Arc<SharedPool>) {
     pool.set_hopeless(false);
     pool.with_core(|core, now, out| core.release(Hold::NoPrimary, now, out));
 }
@@ -94,8 +103,11 @@ fn aim(services: &Services, config: &Config, pool: &Arc<SharedPool>, route: &Arc
     if is_same && before.is_some_and(|before| before.early == route.early) {
         return false;
     }
-    let followed =
-        database.formation.as_deref().map(|name| Followed { formation: name.into(), route: Some(route.clone()) });
+    let followed = database.formation.as_deref().map(|name| Followed {
+        formation: name.into(),
+        route: Some(route.clone()),
+        standbys: None,
+    });
     // The target before the epoch: what is opened from then on is opened there.
     pool.target.store(Arc::new(Target::new(config, &database, &pool.user, followed)));
     if is_same {
@@ -109,7 +121,7 @@ fn aim(services: &Services, config: &Config, pool: &Arc<SharedPool>, route: &Arc
 }
 
 /// Wakes those who wait, so that they see that there is no hope.
-fn tell_those_who_wait(services: &Services, pools: &[Arc<SharedPool>]) {
+pub(super) fn tell_those_who_wait(services: &Services, pools: &[Arc<SharedPool>]) {
     pools.iter().for_each(|pool| pool.set_hopeless(true));
     let waits = |client: &Arc<ClientHandle>| {
         client.doing() == Doing::Waiting && pools.iter().any(|pool| pool.database == client.database)
@@ -117,14 +129,19 @@ fn tell_those_who_wait(services: &Services, pools: &[Arc<SharedPool>]) {
     services.clients.all().into_iter().filter(waits).for_each(|client| client.wake());
 }
 
-/// Parts clients from servers of the formation that lead anywhere but to `primary`; how many there are.
-fn cut(services: &Services, config: &Config, formation: &str, primary: &Identity) -> usize {
-    let mut servers = services.servers.all();
-    servers.retain(|server| {
+/// Whether a server of the formation leads anywhere but to `primary`.
+fn leads_astray(config: &Config, formation: &str, primary: &Identity) -> impl Fn(&ServerInfo) -> bool {
+    move |server| {
         let leads_there = server.followed.as_ref().and_then(|followed| followed.route.as_ref());
         let leads_there = leads_there.is_some_and(|route| route.epoch.identity == *primary);
-        !leads_there && server.client() != 0 && follows(config, &server.database, formation)
-    });
+        !leads_there && follows(config, &server.database, formation)
+    }
+}
+
+/// Parts clients from such servers; how many there are.
+pub(super) fn cut(services: &Services, leads_astray: impl Fn(&ServerInfo) -> bool) -> usize {
+    let mut servers = services.servers.all();
+    servers.retain(|server| server.client() != 0 && leads_astray(server));
     if servers.is_empty() {
         return 0;
     }
@@ -146,7 +163,7 @@ async fn cut_again(services: Arc<Services>, watched: Arc<Watched>, route: Arc<Ro
         tokio::time::sleep(LOOK_AGAIN).await;
         let present = watched.standing().route;
         let is_past = present.is_none_or(|present| present.epoch.number != route.epoch.number);
-        if is_past || cut(&services, &services.config.load(), &watched.name, &route.epoch.identity) == 0 {
+        if is_past || cut(&services, leads_astray(&services.config.load(), &watched.name, &route.epoch.identity)) == 0 {
             return;
         }
     }

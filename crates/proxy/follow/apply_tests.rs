@@ -142,7 +142,7 @@ async fn only_those_who_work_on_a_former_primary_are_cut() {
         let ends = Ends { reached: Reached::Unix("/tmp".into(), 1), remote: end.clone(), local: end, tls: None };
         let names = (pool.database.clone(), pool.user.clone());
         let info = ServerInfo::new(services.next_id(), (1, vec![]), names, ends);
-        let followed = Followed { formation: "main".into(), route: Some(Arc::new(route)) };
+        let followed = Followed { formation: "main".into(), route: Some(Arc::new(route)), standbys: None };
         let info = Arc::new(info.following(Some(followed)));
         let client = client(&services, "app");
         info.lend(client.id, Micros::now());

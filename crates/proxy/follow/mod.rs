@@ -12,6 +12,7 @@ mod monitor;
 mod planned;
 mod probing;
 mod session;
+mod standbys;
 mod watched;
 mod watcher;
 
@@ -31,7 +32,7 @@ pub use planned::{History, Kind, Progress, Record, Running, Wish, begin as begin
 pub(crate) use watched::address;
 pub use watched::{Standing, Watched};
 
-use crate::server::target::Followed;
+use crate::server::target::{Followed, Standbys};
 use crate::services::{Services, lock};
 
 /// The formations that are followed.
@@ -60,11 +61,21 @@ impl Follow {
         self.history.all()
     }
 
-    /// Which primary the servers of a database are to be opened to; none if it does not follow one.
+    /// To which nodes the servers of a database are to be opened; none if it does not follow a formation.
     pub fn followed(&self, database: &Database) -> Option<Followed> {
         let name = database.formation.as_deref()?;
-        let route = self.of(name).and_then(|watched| watched.standing().route);
-        Some(Followed { formation: name.into(), route })
+        let (formation, watched) = (name.into(), self.of(name));
+        Some(match database.role {
+            Role::Primary => {
+                let route = watched.and_then(|watched| watched.standing().route);
+                Followed { formation, route, standbys: None }
+            }
+            Role::Standby => {
+                let max_lag = database.max_lag;
+                let nodes = watched.map(|watched| watched.standbys.readable(max_lag).nodes).unwrap_or_default();
+                Followed { formation, route: None, standbys: Some(Arc::new(Standbys { max_lag, nodes })) }
+            }
+        })
     }
 }
 
@@ -94,11 +105,12 @@ pub fn obey(services: &Arc<Services>, config: &Config) {
     }
 }
 
-/// Waits until each formation has a primary, or until the time is up.
+/// Waits until each formation has a primary, and nodes to read where some are wanted, or until the time is up.
 pub async fn settle(services: &Services, limit: Duration) {
     let all = async {
         for watched in services.follow.all() {
             watched.opened().await;
+            watched.standbys.found(&standbys::limits(&services.config.load(), &watched.name)).await;
         }
     };
     // Who is late says why.
@@ -109,9 +121,6 @@ pub async fn settle(services: &Services, limit: Duration) {
 pub fn unavailable(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     for (name, database) in &config.databases {
-        if database.role == Role::Standby {
-            found.push(format!("databases.{name}: role standby is not available yet"));
-        }
         if database.target_session_attrs == TargetSessionAttrs::ReadWrite {
             let instead = "read-write is not available yet without a formation";
             found.push(format!("databases.{name}: target_session_attrs {instead}"));
@@ -132,11 +141,7 @@ mod tests {
             unavailable(&loaded.unwrap_or_else(|problems| panic!("{problems}")).config).join("\n")
         };
         assert_eq!(words("control_secret = 's'\n[databases.a]\nformation = 'main'"), "");
-        for (text, expected) in [
-            ("[databases.a]\nformation = 'main'\nrole = 'standby'", "databases.a: role standby"),
-            ("[databases.a]\nhost = 'x,y'\ntarget_session_attrs = 'read-write'", "databases.a: target_session_attrs"),
-        ] {
-            assert!(words(text).starts_with(expected), "{}", words(text));
-        }
+        let asked = words("[databases.a]\nhost = 'x,y'\ntarget_session_attrs = 'read-write'");
+        assert!(asked.starts_with("databases.a: target_session_attrs"), "{asked}");
     }
 }

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::planned::{History, Kind, Record};
+use super::standbys::Reading;
 use crate::clock::Micros;
 use crate::services::lock;
 
@@ -54,6 +55,8 @@ pub struct Watched {
     pub(super) own_procedure: Mutex<Option<ProcedureId>>,
     /// This process coordinates a planned failover.
     pub(super) coordinates: AtomicBool,
+    /// Its nodes that may be read.
+    pub(super) standbys: Reading,
     /// Messages of poolers that were not obeyed.
     pub rejected: AtomicU64,
     /// How often another primary was followed, by who wanted it: see [`Kind`].
@@ -124,6 +127,7 @@ impl Watched {
             monitor_pid: AtomicI32::new(0),
             own_procedure: Mutex::default(),
             coordinates: AtomicBool::new(false),
+            standbys: Reading::default(),
             rejected: AtomicU64::new(0),
             failovers: Default::default(),
             history,
@@ -215,6 +219,11 @@ impl Watched {
     /// What the follower wants to be asked next.
     pub(super) fn agenda(&self) -> failover::Agenda {
         lock(&self.follower).agenda(Instant::now())
+    }
+
+    /// Its nodes that may be read at present, by at most so many bytes of WAL behind.
+    pub(super) fn readable(&self, max_lag: Option<u64>, now: Instant) -> Vec<failover::Standby> {
+        lock(&self.follower).readable(max_lag, now)
     }
 
     /// Everything known of it, for people.

@@ -12,6 +12,7 @@ use tracing::error;
 use super::apply;
 use super::monitor::{self, Reading};
 use super::probing::Probers;
+use super::standbys;
 use super::watched::Watched;
 use crate::services::Services;
 
@@ -70,6 +71,7 @@ async fn watch(services: Arc<Services>, watched: Arc<Watched>) {
                 apply::decision(&services, &watched, &decision);
             }
         }
+        standbys::review(&services, &watched);
     }
 }
 

@@ -33,7 +33,7 @@ pub struct ServerInfo {
     pub local: Address,
     /// The TLS to it.
     pub tls: Option<Secured>,
-    /// The primary it was opened to; none if it does not follow one.
+    /// What it is of a formation; none if it does not belong to one.
     pub followed: Option<Followed>,
     /// When it was logged in.
     pub connected_at: Micros,
@@ -105,7 +105,7 @@ impl ServerInfo {
         }
     }
 
-    /// The same, opened to this primary.
+    /// The same, of a formation.
     pub fn following(mut self, followed: Option<Followed>) -> Self {
         self.followed = followed;
         self

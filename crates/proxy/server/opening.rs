@@ -12,7 +12,7 @@ use super::dial::{self, Dialed};
 use super::info::{Ends, ServerInfo};
 use super::login::{self, Binding, LoggedIn, LoginError};
 use super::secure::secure;
-use super::target::Target;
+use super::target::{Followed, Target};
 use crate::address::Endpoint;
 use crate::error::ServerReport;
 use crate::follow;
@@ -35,9 +35,11 @@ pub async fn open(services: Arc<Services>, pool: Arc<SharedPool>, ticket: OpenTi
         () = follow::given_up(&services, &target) => Err(LoginError::GivenUp),
     };
     match connected {
-        Ok((dialed, found)) => {
+        Ok((endpoint, dialed, found)) => {
             pool.set_failure(None);
-            let server = prepare(&services, &pool, &target, ticket.id(), (dialed, found), permit).await;
+            let followed = target.followed.as_ref().map(|followed| followed.at(endpoint));
+            let connected = (followed, dialed, found);
+            let server = prepare(&services, &pool, &target, ticket.id(), connected, permit).await;
             let home = services.house_id();
             pool.with_core(|core, now, out| core.opened(ticket, server, home, now, out));
         }
@@ -86,7 +88,7 @@ fn take_permit(services: &Services, pool: &Arc<SharedPool>, ticket: &OpenTicket)
 /// What the server says, or why it cannot be reached.
 pub async fn attempt(services: &Services, pool: &SharedPool) -> Result<(), ServerReport> {
     let target = pool.target.load_full();
-    let (mut dialed, _) = connect(services, pool, &target).await.map_err(report)?;
+    let (_, mut dialed, _) = connect(services, pool, &target).await.map_err(report)?;
     let mut goodbye = Vec::with_capacity(8);
     protocol::messages::terminate(&mut goodbye);
     // It has answered; how it takes the farewell says nothing more.
@@ -94,12 +96,16 @@ pub async fn attempt(services: &Services, pool: &SharedPool) -> Result<(), Serve
     Ok(())
 }
 
-async fn connect(services: &Services, pool: &SharedPool, target: &Target) -> Result<(Dialed, LoggedIn), LoginError> {
+async fn connect<'a>(
+    services: &Services,
+    pool: &SharedPool,
+    target: &'a Target,
+) -> Result<(&'a Endpoint, Dialed, LoggedIn), LoginError> {
     let attempt = async {
         let mut last = None;
         for endpoint in target.order() {
             match connect_to(services, pool, target, endpoint).await {
-                Ok(connected) => return Ok(connected),
+                Ok((dialed, found)) => return Ok((endpoint, dialed, found)),
                 Err(error) => last = Some(error),
             }
         }
@@ -144,7 +150,7 @@ async fn prepare(
     pool: &Arc<SharedPool>,
     target: &Target,
     id: pool::ServerId,
-    (dialed, found): (Dialed, LoggedIn),
+    (followed, dialed, found): (Option<Followed>, Dialed, LoggedIn),
     permit: Permit,
 ) -> Box<Server> {
     let mut params = services.tracked.empty();
@@ -157,7 +163,7 @@ async fn prepare(
     let Dialed { socket, reached, remote, local, tls } = dialed;
     let ends = Ends { reached, remote, local, tls };
     let info = ServerInfo::new(services.next_id(), (found.pid, found.key), names, ends);
-    let info = Arc::new(info.following(target.followed.clone()));
+    let info = Arc::new(info.following(followed));
     info!(server = info.id, database = %pool.database, user = %pool.user, "new connection to server {} (from {})", info.remote, info.local);
     services.servers.add(info.clone());
     let mut server = Box::new(Server {

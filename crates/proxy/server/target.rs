@@ -25,19 +25,46 @@ pub struct Target {
     pub connect_timeout: Option<Duration>,
     /// How long addresses are kept.
     pub ttls: Ttls,
-    /// The primary they are to be; none if they do not follow one.
+    /// The formation whose nodes they are; none if they are hosts.
     pub followed: Option<Followed>,
     balance: LoadBalanceHosts,
     turn: AtomicUsize,
 }
 
-/// The primary of a formation.
+/// What a database is of its formation: the primary, or the nodes that may be read.
 #[derive(Clone, Debug)]
 pub struct Followed {
     /// The formation's name in the configuration.
     pub formation: Arc<str>,
-    /// The last one that was proved.
+    /// The last primary that was proved; none for a database of standbys.
     pub route: Option<Arc<Route>>,
+    /// For a database of standbys.
+    pub standbys: Option<Arc<Standbys>>,
+}
+
+/// The nodes that may be read; for a server connection, the one it leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standbys {
+    /// How many bytes of WAL each may be behind (setting `max_lag`).
+    pub max_lag: Option<u32>,
+    /// Where they are.
+    pub nodes: Vec<Endpoint>,
+}
+
+impl Followed {
+    /// Where its nodes are.
+    pub fn nodes(&self) -> Vec<Endpoint> {
+        match (&self.standbys, &self.route) {
+            (Some(standbys), _) => standbys.nodes.clone(),
+            (None, route) => route.iter().map(|route| follow::address(&route.epoch.identity.endpoint)).collect(),
+        }
+    }
+
+    /// What a server connection is that was opened to this endpoint.
+    pub fn at(&self, endpoint: &Endpoint) -> Self {
+        let own = |all: &Arc<Standbys>| Arc::new(Standbys { nodes: vec![endpoint.clone()], ..**all });
+        Self { standbys: self.standbys.as_ref().map(own), ..self.clone() }
+    }
 }
 
 /// What is known to prove a user's identity to servers.
@@ -61,7 +88,7 @@ impl Credentials {
 }
 
 impl Target {
-    /// For a database of the configuration, the user its servers log in as, and the primary it follows.
+    /// For a database of the configuration, the user its servers log in as, and what it is of its formation.
     pub fn new(config: &Config, database: &Database, user: &str, followed: Option<Followed>) -> Self {
         let global = &config.global;
         let dbname = database.server_dbname();
@@ -82,12 +109,7 @@ impl Target {
             startup.extend(early.map(|(name, value)| (name.into(), value.into())));
         }
         Self {
-            endpoints: match &followed {
-                None => endpoints(config, database),
-                Some(Followed { route, .. }) => {
-                    route.iter().map(|route| follow::address(&route.epoch.identity.endpoint)).collect()
-                }
-            },
+            endpoints: followed.as_ref().map_or_else(|| endpoints(config, database), Followed::nodes),
             startup,
             connect_query: database.connect_query.clone(),
             connect_timeout: global.server_connect_timeout,

@@ -112,6 +112,12 @@ fn a_standby_that_does_not_answer_or_is_none_or_is_another_systems_is_not_readab
     assert!(readable(&s, None).is_empty());
     s.answers(2, standby()).round();
     assert_eq!(readable(&s, None), [2]);
+    s.fails(2, Failure::Timeout).probe(2);
+    assert_eq!(readable(&s, None), [2], "one late answer says nothing");
+    s.probe(2);
+    assert!(readable(&s, None).is_empty());
+    s.answers(2, standby()).round();
+    assert_eq!(readable(&s, None), [2]);
     s.tick(10_000 * MS);
     assert!(readable(&s, None).is_empty(), "its last word is too old");
 }
