@@ -191,7 +191,16 @@ fn too_many_who_keep_a_server_are_refused_beforehand() {
 fn a_database_may_refuse_or_warn_of_what_keeps_a_server() {
     let setup = servers(3).database_set("app", "session_listen", "refuse").set("session_temporary_tables", "refuse");
     let setup = setup.database_set("app", "session_temporary_tables", "warn").set("session_prepare", "refuse");
-    let pooler = setup.allow("not available in this database").allow("is kept for this client").start();
+    let setup = setup.allow("not available in this database").allow("is kept for this client");
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "", "listen here");
+    run(&mut bytes, "");
+    let untracked = setup.clone().set("max_prepared_statements", 0).start();
+    let mut client = untracked.client();
+    client.send(&bytes);
+    assert_eq!(client.answer().expect_err("refused").code, "0A000");
+    assert_eq!(client.value("select 1"), "1");
+    let pooler = setup.start();
     let mut client = pooler.client();
     for (sql, message) in [
         ("listen here", "LISTEN is not available in this database (session_listen)"),
@@ -201,9 +210,6 @@ fn a_database_may_refuse_or_warn_of_what_keeps_a_server() {
         assert_eq!((report.severity.as_str(), report.code.as_str()), ("ERROR", "0A000"));
         assert_eq!(report.message, message);
     }
-    let mut bytes = Vec::new();
-    parse(&mut bytes, "", "listen here");
-    run(&mut bytes, "");
     client.send(&bytes);
     let answer = client.until(b'Z');
     assert_eq!(answer[0].report().message, "LISTEN is not available in this database (session_listen)");

@@ -4,12 +4,13 @@
 use protocol::Header;
 use protocol::exchange::NoRoom;
 use protocol::messages;
-use protocol::prepared::Gate;
+use protocol::prepared::{Gate, Judge, Verdict};
 use protocol::traces::{Kinds, Traces};
 
-use super::prepared::Judged;
+use super::prepared::{Judged, Named};
 use super::relay::{End, Relay};
 use crate::error::ClientError;
+use crate::flow::Desk;
 use crate::pins;
 
 /// Longest Query that is waited for, so that it can be refused.
@@ -46,6 +47,24 @@ impl Relay<'_> {
         self.desk.up.replace(header.total_len(), &refused);
         let replaced = Header::peek(&refused).ok().flatten();
         replaced.map(Judged::Plain).ok_or(End::Refused(error))
+    }
+
+    /// Refuses a Parse where names of prepared statements are left to the server.
+    pub(super) fn judge_untracked(&mut self, header: Header) -> Result<Judged, End> {
+        let gate = self.gate();
+        let Desk { up, exchange, .. } = &mut *self.desk;
+        let message = up.unjudged();
+        let message = &message[..message.len().min(header.total_len())];
+        let text = Named::find(header.tag, message).map(|found| &message[found.before + found.len + 1..]);
+        let why = text.and_then(|text| gate.refuses(Traces::of(text).kinds));
+        let (client, server) = (&mut *self.statements, &mut self.server.statements);
+        let mut judge = Judge { exchange, client, server, most: 0, before: Vec::new(), told: 0, gate };
+        let verdict = why.map(|why| judge.refuse(why)).transpose().map_err(|error| End::Refused(error.into()))?;
+        let Some(Verdict::Answer) = verdict else { return Ok(Judged::Plain(header)) };
+        up.insert(&judge.before);
+        up.skip(header.total_len());
+        self.request_begins();
+        Ok(Judged::Done)
     }
 
     /// Takes a place among those who may keep their server, before the first statement goes that may make it necessary.

@@ -27,18 +27,19 @@ pub(super) enum Judged {
 
 /// Where a message names a statement.
 #[derive(Clone, Copy)]
-struct Named {
+pub(super) struct Named {
     /// Bytes of the message before the name.
-    before: usize,
+    pub(super) before: usize,
     /// Length of the name.
-    len: usize,
+    pub(super) len: usize,
 }
 
 impl Relay<'_> {
     /// Judges Parse, Bind, Describe and Close, which name statements, and Query, which may.
     pub(super) fn judge_prepared(&mut self, header: Header) -> Result<Judged, End> {
         if self.rules.max_prepared == 0 || !matches!(header.tag, b'P' | b'B' | b'D' | b'C' | b'Q') {
-            return Ok(Judged::Plain(header));
+            let is_parse = header.tag == b'P' && !self.gate().is_open();
+            return if is_parse { self.judge_untracked(header) } else { Ok(Judged::Plain(header)) };
         }
         let message = self.desk.up.unjudged();
         let message = &message[..message.len().min(header.total_len())];
@@ -193,7 +194,7 @@ impl Relay<'_> {
 
 impl Named {
     /// Finds the name in what has arrived of a message; none where it is cut off or is a portal's.
-    fn find(tag: u8, message: &[u8]) -> Option<Self> {
+    pub(super) fn find(tag: u8, message: &[u8]) -> Option<Self> {
         let before = match tag {
             b'P' => Header::SIZE,
             b'B' => Header::SIZE + cstr_len(message.get(Header::SIZE..)?)? + 1,
