@@ -180,6 +180,17 @@ fn too_many_who_keep_a_server_are_refused_beforehand() {
         client.send(&bytes);
         assert_eq!(client.answer().expect_err("too many").code, "53400", "{sql}");
     }
+    for name in ["", "parsed"] {
+        let mut bytes = Vec::new();
+        parse(&mut bytes, name, "listen here");
+        protocol::messages::sync(&mut bytes);
+        client.send(&bytes);
+        client.until(b'Z');
+        bytes.clear();
+        run(&mut bytes, name);
+        client.send(&bytes);
+        assert_eq!(client.answer().expect_err("too many").code, "53400");
+    }
     keepers[0].rows("create temp table another (id int); listen here");
     keepers[0].rows("discard all");
     client.rows("create temp table mine (id int)");

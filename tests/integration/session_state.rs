@@ -2,7 +2,7 @@
 
 use protocol::messages;
 
-use crate::harness::{Client, Pooler, Setup, direct};
+use crate::harness::{Client, Login, Pooler, Setup, direct};
 use crate::prepared::{parse, run};
 
 fn two_servers() -> Pooler {
@@ -213,5 +213,22 @@ fn a_client_that_leaves_at_once_leaves_nothing() {
         client.send_query("set work_mem = '1MB'; select pg_sleep(0.05)");
         drop(client);
         assert_eq!(pooler.client().value("show work_mem"), "4MB");
+    }
+}
+
+/// The look-up cleans a server that a client has had, which must not be believed to have the client's settings still.
+#[test]
+fn settings_survive_a_look_up_on_their_server() {
+    let [asker, other] = ["asker", "other"].map(direct::unique);
+    for role in [&asker, &other] {
+        direct::ask(&direct::make_role(role));
+    }
+    let query = format!("select $1::text, '{}'::text", lab::PASSWORD);
+    let setup = Setup::new().set("default_pool_size", 1).set("auth_user", asker.as_str());
+    let pooler = setup.set("auth_query", query.as_str()).secret(&asker, lab::PASSWORD).start();
+    let mut client = Login::new(&asker).with("work_mem", "1MB").open(&pooler.address());
+    for _ in 0..2 {
+        assert_eq!(client.value("show work_mem"), "1MB");
+        Login::new(&other).open(&pooler.address()).rows("select 1");
     }
 }

@@ -69,7 +69,12 @@ impl Relay<'_> {
 
     /// Takes a place among those who may keep their server, before the first statement goes that may make it necessary.
     pub(super) fn reserve_pin(&mut self) {
-        if self.pin.is_none() && self.rules.settles && self.desk.exchange.traces().kinds.has(Kinds::FIXED) {
+        // What has only been parsed takes no place that is not there: its Bind is refused.
+        if self.desk.exchange.traces().kinds.has(Kinds::FIXED)
+            && self.rules.settles
+            && self.pin.is_none()
+            && self.pool.pins.total() < self.rules.max_pinned
+        {
             *self.pin = Some(Box::new(self.pool.pins.add()));
         }
     }

@@ -135,7 +135,8 @@ async fn rows(
             continue;
         }
         let mut request = Vec::with_capacity(512);
-        if std::mem::take(&mut server.was_used) {
+        let is_cleaned = std::mem::take(&mut server.was_used);
+        if is_cleaned {
             messages::query(&mut request, CLEAN);
         }
         messages::extended_query(&mut request, sql.as_bytes(), &[user.as_bytes()]);
@@ -146,6 +147,9 @@ async fn rows(
                 return Err(AskError::Useless(error.message));
             }
             Ok(Answer { status: TxStatus::Idle, rows, error: None }) => {
+                if is_cleaned {
+                    server.is_reset(services, true);
+                }
                 if let Some(proof) = exchange.at_rest() {
                     pool.check_in(lease, proof, worker, &usage);
                 }
