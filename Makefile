@@ -2,6 +2,8 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
+SOAK := cargo test --locked --test failover
+
 .PHONY: run test load bench micro fuzz drivers soak
 
 # A formation and the pooler before it, until Ctrl-C; ARGS=--alone for one PostgreSQL.
@@ -41,9 +43,9 @@ drivers:
 	tests/drivers/run $(ARGS)
 
 # Failovers of a real formation by the dozen, for figures, about half an hour: SOAK_FAILOVERS (20), SOAK_KILLS (10),
-# SOAK_SWITCHOVERS (10), SOAK_WRITERS (50); PGBOUNCER=PROGRAM for one beside it; ARGS="PART OF A TEST'S NAME" for some.
+# SOAK_SWITCHOVERS (10), SOAK_WRITERS (50), SOAK_NODES (2); PGBOUNCER=PROGRAM for one beside it; ARGS=planned for some.
 # Without optimisation: nearly all of a failover's time passes in the formation.
 soak:
 	.ci/setup
-	SOAK_NODES=2 cargo test --locked --test failover soak::$(ARGS) -- --ignored --nocapture --test-threads 1
-	SOAK_NODES=3 cargo test --locked --test failover soak::planned::planned_failovers_under_load -- --ignored --nocapture
+	SOAK_NODES=$(or $(SOAK_NODES),2) $(SOAK) soak::$(ARGS) -- --ignored --nocapture --test-threads 1
+	$(if $(ARGS),,SOAK_NODES=3 $(SOAK) soak::planned::planned_failovers_under -- --ignored --nocapture --test-threads 1)

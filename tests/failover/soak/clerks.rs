@@ -196,7 +196,10 @@ impl fmt::Display for Tally {
         let Tally { acknowledged, lost, doubled, halves, errors, most_errors, reconnects } = self;
         write!(f, "{acknowledged} acknowledged, {lost} lost, {doubled} doubled, {halves} by halves, ")?;
         let count = self.error_count();
-        write!(f, "{count} errors {errors:?} (at most {most_errors} of one client), {reconnects} sessions ended")
+        write!(
+            f,
+            "{count} errors {errors:?} (at most {most_errors} of one client each time), {reconnects} sessions ended"
+        )
     }
 }
 

@@ -15,21 +15,20 @@ const LENGTHS: [u64; 4] = [1, 20, 70, 200];
 fn switchovers_by_somebody_else_under_load() {
     let (switchovers, writers) = (wanted("SOAK_SWITCHOVERS", 10), wanted("SOAK_WRITERS", 50) as usize);
     let scene = Scene::with(|setup| setup.set("default_pool_size", 50));
-    let table = scene.table("soak_foreign");
     let work: Vec<Work> = LENGTHS.map(|length| Work::Block(Duration::from_millis(length))).to_vec();
     let work: Vec<Work> = work.into_iter().cycle().take(writers).collect();
     let mut errors: Vec<Vec<u64>> = vec![Vec::new(); LENGTHS.len()];
     let mut moved = Vec::new();
-    for _ in 0..switchovers {
+    for number in 0..switchovers {
         scene.formation.wait_stable(STABLE).expect("the formation is stable");
         scene.await_row("a successor", |row| row["goal"] == "secondary" && row["says"] == "is in recovery");
-        // Its own clerks each time: errors are counted by switchover.
+        // New clerks each time: errors are counted by switchover.
+        let table = scene.table(&format!("soak_foreign_{number}"));
         let clerks = Clerks::start(&scene.pooler.address(), &scene.pooler.login(), &work, &table);
         let switchover = scene.formation.switchover(None).expect("the monitor agrees");
         clerks.advance(5 * writers as u64);
         moved.push(switchover.writable_after);
         let findings = clerks.dismiss(&scene);
-        scene.formation.psql(scene.primary(), &format!("truncate {table}")).expect("it can be emptied");
         for (errors, (work, tally)) in errors.iter_mut().zip(&findings.by_work) {
             say("somebody else's switchover", &format!("{work:?}: {tally}"));
             assert!(tally.is_whole(), "rows are lost, doubled, or there by halves");

@@ -1,5 +1,6 @@
 //! kill -9 of the primary, server and keeper, under load: `SOAK_KILLS` (10) with `SOAK_WRITERS` (50).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lab::LabError;
 
-use super::clerks::{Clerks, Work};
+use super::clerks::{Clerks, Findings, Tally, Work};
 use super::{STABLE, median_and_longest, say, wanted};
 use crate::drill;
 use crate::scene::Scene;
@@ -45,15 +46,16 @@ fn probe(node: SocketAddr) -> Option<Instant> {
     None
 }
 
-/// From the death of the primary to the first direct write, and from there to the first row acknowledged to a clerk.
-fn kill(scene: &Scene, clerks: &Clerks, writers: u64) -> (Duration, Instant) {
+/// One kill: from the death of the primary to the first direct write, from there to the first row acknowledged to a
+/// clerk, and what the clerks found.
+fn kill(scene: &Scene, work: &[Work], table: &str) -> (Duration, Duration, Findings) {
     scene.formation.wait_stable(STABLE).expect("the formation is stable");
     scene.await_row("a successor", |row| row["goal"] == "secondary" && row["says"] == "is in recovery");
-    clerks.advance(20 * writers);
+    // New ones for each kill: how many errors one of them has seen is counted by kill.
+    let clerks = Clerks::start(&scene.pooler.address(), &scene.pooler.login(), work, &scene.table(table));
     let before = scene.primary();
-    let heirs = scene.formation.nodes().into_iter().filter(|node| *node != before);
     let (tell, told) = mpsc::channel();
-    for heir in heirs {
+    for heir in scene.formation.nodes().into_iter().filter(|node| *node != before) {
         let (tell, address) = (tell.clone(), scene.formation.address(heir).expect("it has an address"));
         thread::spawn(move || probe(address).map(|at| tell.send(at)));
     }
@@ -61,9 +63,12 @@ fn kill(scene: &Scene, clerks: &Clerks, writers: u64) -> (Duration, Instant) {
     scene.formation.kill(before).expect("it can be killed");
     let killed = Instant::now();
     let writable = told.recv_timeout(LIMIT).expect("a node takes writes");
-    clerks.advance(20 * writers);
+    clerks.advance(20 * work.len() as u64);
     scene.formation.restart(before).expect("it comes back");
-    (writable - killed, writable)
+    let findings = clerks.dismiss(scene);
+    // Whatever the old primary acknowledged is long over by then; and a pooler may be faster than the prober.
+    let first = findings.ends.iter().find(|end| **end > writable - QUIET).expect("rows are acknowledged");
+    (writable - killed, first.saturating_duration_since(writable), findings)
 }
 
 #[test]
@@ -71,31 +76,26 @@ fn kill(scene: &Scene, clerks: &Clerks, writers: u64) -> (Duration, Instant) {
 fn killed_primaries_under_load() {
     let (kills, writers) = (wanted("SOAK_KILLS", 10), wanted("SOAK_WRITERS", 50) as usize);
     let scene = Scene::with(|setup| setup.set("default_pool_size", 50));
-    let (table, _probe) = (scene.table("soak_killed"), scene.table("soak_probe"));
-    let clerks = Clerks::start(&scene.pooler.address(), &scene.pooler.login(), &work(writers), &table);
-    let moments: Vec<_> = (0..kills).map(|_| kill(&scene, &clerks, writers as u64)).collect();
-    let findings = clerks.dismiss(&scene);
-    let (mut outages, mut delays) = (Vec::new(), Vec::new());
-    for (outage, writable) in moments {
-        // Whatever the old primary acknowledged is long over by then, and no clerk is faster than the pooler's proof.
-        let first = findings.ends.iter().find(|end| **end > writable - QUIET).expect("rows are acknowledged");
+    scene.table("soak_probe");
+    let what = format!("kill -9, {writers} writers, {} nodes", scene.formation.nodes().len());
+    let (mut outages, mut delays, mut tallies) = (Vec::new(), Vec::new(), BTreeMap::<String, Tally>::new());
+    for number in 0..kills {
+        let (outage, delay, findings) = kill(&scene, &work(writers), &format!("soak_killed_{number}"));
+        say(&what, &format!("direct write after {outage:.3?}, the pooler's {delay:.3?} later; {}", findings.all()));
         outages.push(outage);
-        // A pooler may be faster than the prober.
-        delays.push(first.saturating_duration_since(writable));
+        delays.push(delay);
+        for (work, tally) in findings.by_work {
+            *tallies.entry(format!("{work:?}")).or_default() += tally;
+        }
     }
-    let nodes = scene.formation.nodes().len();
-    let what = format!("kill -9, {writers} writers, {nodes} nodes");
     let (median, longest) = median_and_longest(&mut outages);
     say(&what, &format!("{kills} kills: first direct write after median {median:.3?}, maximum {longest:.3?}"));
     let (median, longest) = median_and_longest(&mut delays);
-    say(
-        &what,
-        &format!("first row through the pooler after that: median {median:.3?}, maximum {longest:.3?}; {delays:.3?}"),
-    );
-    for (work, tally) in &findings.by_work {
-        say(&what, &format!("{work:?}: {tally}"));
+    say(&what, &format!("first row through the pooler after that: median {median:.3?}, maximum {longest:.3?}"));
+    for (work, tally) in &tallies {
+        say(&what, &format!("{work}: {tally}"));
     }
-    assert!(findings.all().is_whole(), "rows are lost, doubled, or there by halves");
+    assert!(tallies.values().all(Tally::is_whole), "rows are lost, doubled, or there by halves");
 }
 
 /// Ends a member of the lab's formation, whose processes are known by the directory they work in.

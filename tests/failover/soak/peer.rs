@@ -31,8 +31,8 @@ impl Peer {
         fs::write(&ini, settings(&scratch, port, scene)).expect("it can be written");
         fs::write(scratch.path().join("users"), "\"app\" \"\"\n").expect("it can be written");
         account.give(&ini).and_then(|()| account.give(&scratch.path().join("users"))).expect("files change hands");
-        let mut command = Command::new(program);
-        command.arg("-q").arg(&ini).env_clear().stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = account.command(program);
+        command.arg("-q").arg(&ini).stdout(Stdio::null()).stderr(Stdio::null());
         let child = scratch.spawn(&mut command).expect("PGBOUNCER can be started");
         let peer = Peer { child, port, scratch, account };
         eventually("PgBouncer listens", || Stream::connect(&Address::local(port)).is_ok());
