@@ -8,6 +8,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 /// Where the configuration is looked for when none is named.
 const DEFAULT_CONFIGS: [&str; 2] = ["pooler.toml", "/etc/pooler/pooler.toml"];
 
+/// More seconds than anybody wants to wait.
+const DAY: f64 = 86_400.0;
+
 /// The first line equals what SHOW VERSION says.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\ntls: none");
 
@@ -143,10 +146,8 @@ pub struct DrillFailover {
 }
 
 fn positive_seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "not a number of seconds".into())
+    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && *seconds <= DAY);
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("not a number of seconds from 0 to {DAY}"))
 }
 
 /// The configuration to use: the one named, or the first default that exists.

@@ -1,5 +1,6 @@
 //! What ends the primary: the console's FAILOVER, or a command.
 
+use std::io::{self, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -76,7 +77,8 @@ fn planned(config: &Config, subject: &Subject, began: Instant) -> (u8, Option<St
 
 /// One step, with the time since the beginning, as `pooler failover` shows it.
 pub fn step(began: Instant, text: &str) {
-    println!("{:7.3} s  {text}", began.elapsed().as_secs_f64());
+    // Who reads no more still gets the exit code, and the findings.
+    let _ = writeln!(io::stdout(), "{:7.3} s  {text}", began.elapsed().as_secs_f64());
 }
 
 impl Running {

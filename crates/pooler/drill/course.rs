@@ -1,5 +1,6 @@
 //! The course of a drill: baseline, failover, what came of it.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -67,7 +68,7 @@ impl Drill {
         let load = Load::start(&config, &subject, &table.name);
         let drill = Self { config, subject, primary, interrupted, load, table };
         drill.baseline()?;
-        println!("formation {}: {}", drill.subject.formation, standing.shown());
+        let _ = writeln!(io::stdout(), "formation {}: {}", drill.subject.formation, standing.shown());
         Ok(drill)
     }
 

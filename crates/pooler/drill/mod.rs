@@ -11,6 +11,7 @@ mod textfile;
 mod verdict;
 mod watch;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub fn failover(wish: &DrillFailover) -> ExitCode {
     };
     let (end, findings) = course::run(config, &subject, wish.yes);
     if let Some(findings) = &findings {
-        print!("{findings}");
+        let _ = write!(io::stdout(), "{findings}");
     }
     if let Some(textfile) = textfile.filter(|_| end.is_recorded())
         && let Err(why) = textfile.publish(&subject, &end, &findings.unwrap_or_else(|| Findings::none(subject.target)))
@@ -50,10 +51,11 @@ pub fn failover(wish: &DrillFailover) -> ExitCode {
 }
 
 fn ended(end: &End) -> ExitCode {
-    match end {
-        End::Passed => println!("{end}"),
-        _ => eprintln!("{end}"),
-    }
+    // Who reads no more still gets the exit code.
+    let _ = match end {
+        End::Passed => writeln!(io::stdout(), "{end}"),
+        _ => writeln!(io::stderr(), "{end}"),
+    };
     ExitCode::from(end.code())
 }
 

@@ -128,7 +128,7 @@ mod tests {
         assert!(refused("--formation a --kill").starts_with('3'));
         assert!(refused("--formation a --planned --kill").contains("cannot be used with"));
         assert!(refused("--formation a --kill-command x").contains("--kill"));
-        for seconds in ["0", "-1", "nan", "inf", "x"] {
+        for seconds in ["0", "-1", "nan", "inf", "1e19", "x"] {
             assert!(refused(&format!("--formation a --target={seconds}")).contains("not a number of seconds"));
         }
         assert!(choose("", "").expect_err("none").contains("there is no formation in"));

@@ -15,7 +15,7 @@ use crate::scene::Scene;
 
 /// For an answer: a failover may take its time, with the pooler or without.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Before the next login, after one that failed.
+/// Before the next login, after one that failed or a session that was ended.
 const RETRY: Duration = Duration::from_millis(20);
 /// The error of a connection that ended without one.
 const LOST: &str = "lost";
@@ -258,6 +258,8 @@ impl Clerk {
                 }
                 if report.severity == "ERROR" {
                     session = Some(client);
+                } else {
+                    thread::sleep(RETRY);
                 }
             } else {
                 let (now, wait) = (Instant::now(), since.elapsed());

@@ -64,8 +64,9 @@ fn kill(scene: &Scene, work: &[Work], table: &str) -> (Duration, Duration, Findi
     let killed = Instant::now();
     let writable = told.recv_timeout(LIMIT).expect("a node takes writes");
     clerks.advance(20 * work.len() as u64);
-    scene.formation.restart(before).expect("it comes back");
+    // Before it comes back, which takes a minute while others keep the machine busy.
     let findings = clerks.dismiss(scene);
+    scene.formation.restart(before).expect("it comes back");
     // Whatever the old primary acknowledged is long over by then; and a pooler may be faster than the prober.
     let first = findings.ends.iter().find(|end| **end > writable - QUIET).expect("rows are acknowledged");
     (writable - killed, first.saturating_duration_since(writable), findings)

@@ -23,7 +23,9 @@ fn move_about(scene: &Scene, failovers: u64, clerks: &[&Clerks], writers: u64) -
         clerks.iter().for_each(|clerks| _ = clerks.take_gap());
         Failover::run(&scene.pooler, "").expect("it is possible");
         clerks.iter().for_each(|clerks| clerks.advance(20 * writers));
-        clerks.iter().map(|clerks| clerks.take_gap()).max().unwrap_or_default()
+        let gap = clerks.iter().map(|clerks| clerks.take_gap()).max().unwrap_or_default();
+        say("planned", &format!("longest gap {gap:.3?}"));
+        gap
     };
     (0..failovers).map(each).collect()
 }
