@@ -52,7 +52,16 @@ impl Cable {
     pub fn to(target: SocketAddr) -> Result<Cable, LabError> {
         let listener =
             (0..PORT_ATTEMPTS).find_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, free_port().ok()?)).ok());
-        let listener = listener.ok_or(LabError::NoPort)?;
+        Cable::from(listener.ok_or(LabError::NoPort)?, target)
+    }
+
+    /// A cable to `target` with this near end, for several servers that are to have one port: each has an address of its
+    /// own in 127.0.0.0/8.
+    pub fn between(near: SocketAddr, target: SocketAddr) -> Result<Cable, LabError> {
+        Cable::from(TcpListener::bind(near).map_err(LabError::io("bind the cable's address"))?, target)
+    }
+
+    fn from(listener: TcpListener, target: SocketAddr) -> Result<Cable, LabError> {
         let address = listener.local_addr().map_err(LabError::io("find the cable's port"))?;
         let inner = Inner { condition: Condition::Whole, open: Vec::new(), count: 0 };
         let shared = Shared { listener, address, target, inner: Mutex::new(inner), changed: Condvar::new() };
@@ -251,6 +260,19 @@ mod tests {
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
             assert_eq!(cable.connections(), 0);
             cable.heal().unwrap();
+        }
+    }
+
+    #[test]
+    fn cables_can_have_one_port_at_several_addresses() {
+        let one = Cable::to(echo()).unwrap();
+        let near = SocketAddr::from(([127, 0, 1, 1], one.address().port()));
+        let other = Cable::between(near, echo()).unwrap();
+        assert_eq!(other.address(), near);
+        for cable in [one, other] {
+            let stream = TcpStream::connect(cable.address()).unwrap();
+            say(&stream, b"ping");
+            assert_eq!(&hear(&stream, LONG).unwrap(), b"ping");
         }
     }
 

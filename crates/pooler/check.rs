@@ -20,11 +20,6 @@ pub fn check(config: Option<&Path>, connect: bool) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("{warning} (warning)");
     }
-    let wishes = proxy::follow::unavailable(&loaded.config);
-    if !wishes.is_empty() {
-        eprintln!("{}", wishes.join("\n"));
-        return ExitCode::FAILURE;
-    }
     // What TLS files hold is no concern of the configuration's own checks.
     let tls = match Encryption::load(&loaded.config) {
         Ok(tls) => tls,

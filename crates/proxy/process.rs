@@ -47,9 +47,6 @@ impl Process {
         let house = house.map_err(|error| format!("no event queue: {error}"))?;
         // Before any socket: whoever can connect may also send a signal.
         let signals = house.block_on(async { Signals::new() }).map_err(|error| format!("no signals: {error}"))?;
-        if let Some(wish) = follow::unavailable(&config).first() {
-            return Err(wish.clone());
-        }
         let tls = Encryption::load(&config).map_err(|error| error.to_string())?;
         let listeners = Listeners::open(&config.global).map_err(|error| error.to_string())?;
         let global = &config.global;

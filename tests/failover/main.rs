@@ -9,6 +9,7 @@ mod command;
 mod control;
 mod crash;
 mod drill;
+mod hosts;
 mod identity;
 mod inflight;
 mod monitor;

@@ -33,7 +33,12 @@ pub struct Stage {
 impl Stage {
     /// The monitor calls the first node the primary, and the others its standbys, whatever they are.
     pub fn of(nodes: &[As]) -> Stage {
-        let monitor = Postgres::start(Options::default()).expect("a server starts");
+        Stage::behind(Options::default(), nodes)
+    }
+
+    /// The same, with such a monitor.
+    pub fn behind(monitor: Options, nodes: &[As]) -> Stage {
+        let monitor = Postgres::start(monitor).expect("a server starts");
         let start = |kind: &As| {
             let options = Options::default();
             Postgres::start(if *kind == As::Recovering { options.file("standby.signal", "") } else { options })

@@ -33,10 +33,6 @@ pub fn reload(services: &Arc<Services>) -> Result<Report, Problems> {
     let _alone = lock(&services.state.configuring);
     let Loaded { config: mut next, warnings } = Config::load(&path(&services.config.load())?)?;
     let running = services.config.load_full();
-    let wishes = follow::unavailable(&next);
-    if !wishes.is_empty() {
-        return Err(Problems(wishes.into_iter().flat_map(|wish| problem(&running, wish).0).collect()));
-    }
     let changes = running.diff(&next);
     keep_until_restart(&mut next.global, &running.global);
     let tls = Encryption::load(&next).map_err(|error| problem(&running, error.to_string()))?;
@@ -59,9 +55,6 @@ pub fn set(services: &Arc<Services>, key: &str, value: &str) -> Result<(), Contr
     let _alone = lock(&services.state.configuring);
     let running = services.config.load_full();
     let next = running.set(key, value).map_err(ControlError::SetFailed)?;
-    if let Some(wish) = follow::unavailable(&next).pop() {
-        return Err(ControlError::SetFailed(wish));
-    }
     let tls = if key.contains("_tls") {
         Some(Encryption::load(&next).map_err(|error| ControlError::SetFailed(error.to_string()))?)
     } else {

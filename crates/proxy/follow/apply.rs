@@ -9,7 +9,7 @@ use failover::{Decision, Identity, Route};
 use pool::Hold;
 
 use super::watched::{Standing, Watched};
-use super::{early, standbys};
+use super::{early, hosts, standbys};
 use crate::client::handle::{ClientHandle, Doing};
 use crate::pools::SharedPool;
 use crate::server::info::ServerInfo;
@@ -78,7 +78,7 @@ pub(super) fn pools(services: &Services, config: &Config, formation: &str) -> Ve
 
 fn follows(config: &Config, database: &str, formation: &str) -> bool {
     let found = config.find_database(database).filter(|database| database.role == Role::Primary);
-    found.is_some_and(|database| database.formation.as_deref() == Some(formation))
+    found.is_some_and(|database| hosts::followed_as(&database).as_deref() == Some(formation))
 }
 
 /// A RELOAD may have put another one in its place while this one waited for its turn.
@@ -103,8 +103,8 @@ fn aim(services: &Services, config: &Config, pool: &Arc<SharedPool>, route: &Arc
     if is_same && before.is_some_and(|before| before.early == route.early) {
         return false;
     }
-    let followed = database.formation.as_deref().map(|name| Followed {
-        formation: name.into(),
+    let followed = hosts::followed_as(&database).map(|name| Followed {
+        formation: name.as_ref().into(),
         route: Some(route.clone()),
         standbys: None,
     });

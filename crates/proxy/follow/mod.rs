@@ -8,6 +8,7 @@ mod accept;
 mod admission;
 mod apply;
 mod early;
+mod hosts;
 mod monitor;
 mod planned;
 mod probing;
@@ -21,7 +22,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use config::{Config, Database, Role, TargetSessionAttrs};
+use config::{Config, Database, Formation, Role};
 use tracing::info;
 
 pub use accept::accept;
@@ -63,8 +64,8 @@ impl Follow {
 
     /// To which nodes the servers of a database are to be opened; none if it does not follow a formation.
     pub fn followed(&self, database: &Database) -> Option<Followed> {
-        let name = database.formation.as_deref()?;
-        let (formation, watched) = (name.into(), self.of(name));
+        let name = hosts::followed_as(database)?;
+        let (formation, watched) = (name.as_ref().into(), self.of(&name));
         Some(match database.role {
             Role::Primary => {
                 let route = watched.and_then(|watched| watched.standing().route);
@@ -79,13 +80,23 @@ impl Follow {
     }
 }
 
+/// What is to be followed: a formation, or a list of hosts, which has no monitor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Subject {
+    /// The formation; of a list of hosts, its name alone.
+    pub formation: Formation,
+    /// The hosts of a list.
+    pub hosts: Vec<failover::Endpoint>,
+}
+
 /// Begins, or ceases, to follow what the configuration names. One that is as it was goes on; one that differs begins
 /// anew, and its pools wait until its primary is proved.
 pub fn obey(services: &Arc<Services>, config: &Config) {
     let mut formations = lock(&services.follow.formations);
     let wait_timeout = config.global.failover_wait_timeout;
+    let subjects = subjects(config);
     let stays = |name: &String, watched: &mut Arc<Watched>| {
-        let is_same = config.formations.get(name) == Some(&watched.formation) && watched.wait_timeout == wait_timeout;
+        let is_same = subjects.get(name) == Some(&watched.subject) && watched.wait_timeout == wait_timeout;
         if !is_same {
             info!("formation {name}: is not watched any more");
             watched.end();
@@ -94,15 +105,22 @@ pub fn obey(services: &Arc<Services>, config: &Config) {
         is_same
     };
     formations.retain(stays);
-    for (name, formation) in &config.formations {
-        if !formations.contains_key(name) {
-            let watched =
-                Arc::new(Watched::new(name, formation.clone(), &config.global, services.follow.history.clone()));
+    for (name, subject) in subjects {
+        formations.entry(name).or_insert_with_key(|name| {
+            let watched = Arc::new(Watched::new(name, subject, &config.global, services.follow.history.clone()));
             let task = services.house.spawn(watcher::keep_watching(services.clone(), watched.clone()));
             watched.set_task(task.abort_handle());
-            formations.insert(name.clone(), watched);
-        }
+            watched
+        });
     }
+}
+
+fn subjects(config: &Config) -> BTreeMap<String, Subject> {
+    let lists = config.databases.values().filter_map(hosts::subject);
+    let formations = config.formations.iter();
+    let formations =
+        formations.map(|(name, formation)| (name.clone(), Subject { formation: formation.clone(), hosts: Vec::new() }));
+    lists.chain(formations).collect()
 }
 
 /// Waits until each formation has a primary, and nodes to read where some are wanted, or until the time is up.
@@ -115,33 +133,4 @@ pub async fn settle(services: &Services, limit: Duration) {
     };
     // Who is late says why.
     let _ = tokio::time::timeout(limit, all).await;
-}
-
-/// What a configuration asks for and this version cannot do, in words.
-pub fn unavailable(config: &Config) -> Vec<String> {
-    let mut found = Vec::new();
-    for (name, database) in &config.databases {
-        if database.target_session_attrs == TargetSessionAttrs::ReadWrite {
-            let instead = "read-write is not available yet without a formation";
-            found.push(format!("databases.{name}: target_session_attrs {instead}"));
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_available_is_refused_by_name() {
-        let words = |text: &str| {
-            let text = format!("{text}\n[formations.main]\nmonitor = 'postgres://u@m'\n");
-            let loaded = Config::from_text(std::path::Path::new("x.toml"), &text);
-            unavailable(&loaded.unwrap_or_else(|problems| panic!("{problems}")).config).join("\n")
-        };
-        assert_eq!(words("control_secret = 's'\n[databases.a]\nformation = 'main'"), "");
-        let asked = words("[databases.a]\nhost = 'x,y'\ntarget_session_attrs = 'read-write'");
-        assert!(asked.starts_with("databases.a: target_session_attrs"), "{asked}");
-    }
 }

@@ -45,7 +45,7 @@ pub async fn keep(
     reading: Arc<Reading>,
     events: mpsc::Sender<Event>,
 ) -> Infallible {
-    let is_keeper = watched.formation.monitor.user == KEEPER;
+    let is_keeper = watched.formation().monitor.user == KEEPER;
     let attendant = Attendant::new(services.clone(), watched.clone());
     let mut visit = Visit { services, watched, reading, events, attendant, reads_view: !is_keeper, answered: false };
     let (mut pause, mut complaint) = (PAUSES.0, String::new());
@@ -88,7 +88,7 @@ impl Visit {
     async fn any_host(&mut self) -> LoginError {
         let mut last = LoginError::Timeout;
         let account = account(&self.services, &self.watched);
-        for host in &self.watched.clone().formation.monitor.hosts {
+        for host in &self.watched.clone().formation().monitor.hosts {
             let endpoint = endpoint(host);
             let opening = session::open(&self.services, &account, &endpoint);
             last = match timeout(CONNECT_LIMIT, opening).await {
@@ -195,7 +195,7 @@ impl Visit {
     }
 
     fn request(&self) -> Vec<u8> {
-        let formation = &self.watched.formation;
+        let formation = self.watched.formation();
         let from = if self.reads_view { VIEW } else { TABLES };
         let sql = format!("{} where formationid::text = $1 and groupid = $2 order by nodeid", select_nodes(from));
         let mut request = Vec::with_capacity(1024);
@@ -213,7 +213,7 @@ impl Visit {
 /// Who asks the monitor.
 pub(super) fn account(services: &Services, watched: &Watched) -> Account {
     let config = services.config.load_full();
-    let formation = &watched.formation;
+    let formation = watched.formation();
     let tls = services.tls.load().monitors.get(&*watched.name).cloned();
     Account {
         user: formation.monitor.user.clone(),

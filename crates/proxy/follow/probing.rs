@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use config::Config;
+use config::{Config, Database};
 use failover::{Answer, Endpoint, Errand, Event, Failure, NodeId, Probed};
 use protocol::messages;
 use tokio::sync::{mpsc, watch};
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tracing::info;
 
+use super::hosts;
 use super::session::{self, Account};
 use super::watched::{Watched, address};
 use crate::server::login::LoginError;
@@ -188,8 +189,9 @@ pub(super) fn failure(error: &LoginError) -> Failure {
 }
 
 /// Who asks the nodes: whoever is certain to be let in. That is the user whom a database of the formation forces on its
-/// clients, or who runs its `auth_query`; else the monitor's own user, who then needs to be a role of the nodes, too. None
-/// of them may be read-only by its own default: a node that says so of a probe is taken at its word.
+/// clients, or who runs its `auth_query`; else the monitor's own user, who then needs to be a role of the nodes, too, or
+/// without a monitor the first of `auth_file`. None of them may be read-only by its own default: a node that says so of a
+/// probe is taken at its word.
 pub(super) fn account(services: &Services, formation: &str) -> Account {
     let config = services.config.load_full();
     let (user, dbname, secret) = whom(&config, formation);
@@ -198,7 +200,8 @@ pub(super) fn account(services: &Services, formation: &str) -> Account {
 }
 
 fn whom(config: &Config, formation: &str) -> (String, String, Option<config::Secret>) {
-    let followers = config.databases.values().filter(|database| database.formation.as_deref() == Some(formation));
+    let is_follower = |database: &Database| hosts::followed_as(database).as_deref() == Some(formation);
+    let followers = config.databases.values().filter(|database| is_follower(database));
     let named: Vec<_> =
         followers.clone().filter(|database| database.name != "*" || database.dbname.is_some()).collect();
     let forced = named.iter().find_map(|database| {
@@ -210,19 +213,22 @@ fn whom(config: &Config, formation: &str) -> (String, String, Option<config::Sec
         named.iter().find_map(|database| {
             let lookup = config.auth_lookup(database)?;
             let secret = config.userlist.get(lookup.user).cloned();
-            let other =
-                config.find_database(lookup.dbname).filter(|other| other.formation.as_deref() == Some(formation));
+            let other = config.find_database(lookup.dbname).filter(is_follower);
             let dbname = other.as_ref().unwrap_or(database).server_dbname().to_owned();
             Some((lookup.user.to_owned(), dbname, secret))
         })
     };
-    let monitors = || {
-        let found = config.formations.get(formation);
-        let user = found.map(|found| found.monitor.user.clone()).unwrap_or_default();
+    let others = || {
         let dbname = named.first().map_or("postgres", |database| database.server_dbname()).to_owned();
-        (user, dbname, found.and_then(|found| config.monitor_secret(found)).cloned())
+        match config.formations.get(formation) {
+            Some(found) => (found.monitor.user.clone(), dbname, config.monitor_secret(found).cloned()),
+            None => {
+                let (user, secret) = config.userlist.iter().next().unzip();
+                (user.cloned().unwrap_or_else(|| "postgres".to_owned()), dbname, secret.cloned())
+            }
+        }
     };
-    forced.or_else(asking).unwrap_or_else(monitors)
+    forced.or_else(asking).unwrap_or_else(others)
 }
 
 #[cfg(test)]
@@ -248,6 +254,12 @@ mod tests {
         assert_eq!(whom_of(&asked), expected("asker", "other", None));
         let forced = format!("{asked}[databases.b]\nformation = 'main'\nuser = 'app'\npassword = 'x'\n");
         assert_eq!(whom_of(&forced), expected("app", "b", Some("x")));
+        let list = "[databases.a]\nhost = 'x,y'\ntarget_session_attrs = 'read-write'\n";
+        let loaded = Config::from_text(std::path::Path::new("x.toml"), list);
+        let mut config = loaded.unwrap_or_else(|problems| panic!("{problems}")).config;
+        assert_eq!(whom(&config, "x,y:5432"), ("postgres".to_owned(), "a".to_owned(), None));
+        config.userlist.insert("first".to_owned(), config::Secret::parse("word"));
+        assert_eq!(whom(&config, "x,y:5432").0, "first");
         let elsewhere = format!("{plain}[databases.b]\nhost = 'h'\nuser = 'app'\npassword = 'x'\n");
         assert_eq!(whom_of(&elsewhere), expected("watcher", "a", Some("word")));
     }

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
+use super::Subject;
 use super::planned::{History, Kind, Record};
 use super::standbys::Reading;
 use crate::clock::Micros;
@@ -38,7 +39,7 @@ pub struct Watched {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// What the configuration says of it.
-    pub formation: config::Formation,
+    pub subject: Subject,
     /// Setting `failover_wait_timeout`.
     pub wait_timeout: Duration,
     /// How often transactions were stopped.
@@ -107,18 +108,18 @@ impl Inbox {
 
 impl Watched {
     /// A formation of which nothing is known yet.
-    pub fn new(name: &str, formation: config::Formation, global: &config::Global, history: Arc<History>) -> Self {
+    pub fn new(name: &str, subject: Subject, global: &config::Global, history: Arc<History>) -> Self {
         let wait_timeout = global.failover_wait_timeout;
         let settings = Settings {
-            formation: formation.formation.as_str().into(),
-            group: i32::try_from(formation.group).unwrap_or(i32::MAX),
-            truth: Truth::Monitor,
+            formation: subject.formation.formation.as_str().into(),
+            group: i32::try_from(subject.formation.group).unwrap_or(i32::MAX),
+            truth: if subject.hosts.is_empty() { Truth::Monitor } else { Truth::Hosts(subject.hosts.clone()) },
             early_open: global.failover_early_open,
             wait_timeout: Some(wait_timeout),
         };
         Self {
             name: name.into(),
-            formation,
+            subject,
             wait_timeout,
             holds: AtomicU64::new(0),
             switches: AtomicU64::new(0),
@@ -137,6 +138,11 @@ impl Watched {
             standing: watch::Sender::default(),
             task: Mutex::default(),
         }
+    }
+
+    /// The formation, as the configuration has it.
+    pub(super) fn formation(&self) -> &config::Formation {
+        &self.subject.formation
     }
 
     /// Where its transactions go at present.

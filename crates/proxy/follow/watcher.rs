@@ -44,8 +44,8 @@ pub async fn keep_watching(services: Arc<Services>, watched: Arc<Watched>) {
 async fn watch(services: Arc<Services>, watched: Arc<Watched>) {
     let (sender, mut events) = mpsc::channel(MAX_EVENTS);
     let reading = Arc::new(Reading { now: Notify::new(), every: watch::Sender::new(TICK) });
-    let monitor = monitor::keep(services.clone(), watched.clone(), reading.clone(), sender.clone());
-    let _monitor = Ends(tokio::spawn(monitor));
+    let monitor = || monitor::keep(services.clone(), watched.clone(), reading.clone(), sender.clone());
+    let _monitor = watched.subject.hosts.is_empty().then(|| Ends(tokio::spawn(monitor())));
     let mut probers = Probers::new(services.clone(), watched.clone(), sender);
     let mut applied = None;
     loop {

@@ -101,7 +101,7 @@ impl Chair {
     pub async fn open(services: &Services, watched: &Watched, procedure: ProcedureId) -> Result<Self, LoginError> {
         let account = monitor::account(services, watched);
         let mut last = LoginError::Timeout;
-        for host in &watched.formation.monitor.hosts {
+        for host in &watched.formation().monitor.hosts {
             let endpoint = monitor::endpoint(host);
             let opening = session::open(services, &account, &endpoint);
             match timeout(CONNECT_LIMIT, opening).await {
@@ -126,7 +126,7 @@ impl Chair {
             channel: channel(&formation, group),
             formation,
             group,
-            is_keeper: watched.formation.monitor.user == KEEPER,
+            is_keeper: watched.formation().monitor.user == KEEPER,
             pid: 0,
             procedure,
             number: 0,
@@ -288,7 +288,7 @@ impl Chair {
 
 /// The formation's name and group in the monitor's words.
 pub fn of_monitor(watched: &Watched) -> (String, i32) {
-    let formation = &watched.formation;
+    let formation = watched.formation();
     (formation.formation.clone(), i32::try_from(formation.group).unwrap_or(i32::MAX))
 }
 

@@ -65,6 +65,9 @@ impl Running {
 /// There is no such formation, in words.
 pub fn begin(services: &Arc<Services>, wish: Wish) -> Result<Running, String> {
     let watched = chosen(services, wish.formation.as_deref())?;
+    if !watched.subject.hosts.is_empty() {
+        return Err(format!("{} has no monitor that could move its primary", watched.name));
+    }
     let config = services.config.load_full();
     let plan = Plan {
         to: wish.to.map(String::into_boxed_str),
