@@ -13,6 +13,7 @@ mod hosts;
 mod identity;
 mod inflight;
 mod monitor;
+mod monitors;
 mod partition;
 mod planned;
 mod poolers;
