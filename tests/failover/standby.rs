@@ -28,13 +28,13 @@ fn reads_go_to_all_standbys_and_at_once_leave_one_that_is_none_any_more() {
     // The second standby may be found a moment after the first.
     let both = format!("go to 127.0.0.1:{}, 127.0.0.1:{}", stage.port(2), stage.port(3));
     eventually("both are found", || pooler.log().contains(&both));
+    assert_eq!(clients[0].error("create table of_a_standby ()").code, "25006");
     clients.iter_mut().for_each(|client| drop(client.rows("begin")));
     let mut ports = clients.each_mut().map(|client| client.value("show port"));
     ports.sort();
     let mut expected = [stage.port(2), stage.port(3)];
     expected.sort();
     assert_eq!(ports, expected);
-    assert_eq!(clients[0].error("create table of_a_standby ()").code, "25006");
     stage.state(2, "wait_primary");
     stage.state(1, "demoted");
     stage.nodes[1].psql("select pg_promote()").expect("it can be promoted");
