@@ -9,14 +9,14 @@ use crate::stage::{As, Stage, await_row};
 
 /// A second pooler, which knows the monitor by this URI.
 fn knowing(monitor: &str) -> Pooler {
-    let pooler = following(monitor).set("control_secret", "between poolers").start();
+    let pooler = following(monitor).set("control_secret", "shared by all poolers").start();
     await_row(&pooler, "a proved primary", |row| row["gate"] == "open");
     pooler
 }
 
 #[test]
 fn the_keepers_own_role_needs_no_set_up() {
-    let scene = Scene::with(|setup| setup.set("control_secret", "between poolers"));
+    let scene = Scene::with(|setup| setup.set("control_secret", "shared by all poolers"));
     let pooler = knowing(&scene.formation.autoctl_uri().expect("there is a monitor"));
     let before = scene.primary();
     Failover::run(&pooler, "").expect("it may do everything");
