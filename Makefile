@@ -47,5 +47,5 @@ drivers:
 # Without optimisation: nearly all of a failover's time passes in the formation.
 soak:
 	.ci/setup
-	SOAK_NODES=$(or $(SOAK_NODES),2) $(SOAK) soak::$(ARGS) -- --ignored --nocapture --test-threads 1
+	SOAK_NODES=$(or $(SOAK_NODES),2) $(SOAK) $(if $(ARGS),soak::$(ARGS)) -- --ignored --nocapture --test-threads 1
 	$(if $(ARGS),,SOAK_NODES=3 $(SOAK) soak::planned::planned_failovers_under -- --ignored --nocapture --test-threads 1)

@@ -16,8 +16,9 @@ fn standby(scene: &Scene) -> Member {
     scene.formation.nodes().into_iter().find(|node| *node != primary).expect("a standby")
 }
 
+/// Whether it is started again in time or replaced is pg_auto_failover's choice.
 #[test]
-fn a_primary_that_is_restarted_in_place_keeps_its_epoch() {
+fn a_primary_whose_server_dies_keeps_its_epoch_if_it_comes_back_and_is_left_if_it_is_replaced() {
     let scene = Scene::new();
     let table = scene.table("in_place");
     let primary = scene.primary();
@@ -26,11 +27,13 @@ fn a_primary_that_is_restarted_in_place_keeps_its_epoch() {
     let epoch = scene.rows()[0]["epoch"].clone();
     let writers = Writers::start(&scene, 8, &table);
     scene.formation.kill_postgres(primary).expect("it can be killed");
-    eventually("it goes on", || scene.pooler.log().contains("goes on with"));
+    let log = || scene.pooler.log();
+    eventually("it goes on", || log().contains("goes on with") || log().contains(", epoch 2, "));
     writers.advance(200);
     let outcome = writers.finish(&scene);
     assert!(outcome.errors.len() <= 8, "more than one insert was lost per client");
-    assert_eq!((scene.primary(), &scene.rows()[0]["epoch"]), (primary, &epoch));
+    let kept = scene.rows()[0]["epoch"] == epoch;
+    assert_eq!(scene.primary() == primary, kept, "{}", log());
     assert_eq!(idle.value("select 1"), "1");
 }
 
@@ -59,6 +62,7 @@ fn commits_that_wait_for_a_standby_are_no_reason_to_stop_or_to_cancel() {
 }
 
 #[test]
+#[ignore = "slow: make soak"]
 fn a_monitor_that_dies_in_a_switchover_leaves_no_primary_until_it_is_back() {
     let scene = Scene::new();
     let table = scene.table("half_way");
@@ -74,6 +78,7 @@ fn a_monitor_that_dies_in_a_switchover_leaves_no_primary_until_it_is_back() {
 }
 
 #[test]
+#[ignore = "slow: make soak"]
 fn maintenance_of_a_standby_is_not_felt_and_that_of_the_primary_is_a_switchover() {
     let scene = Scene::new();
     let table = scene.table("maintained");
