@@ -35,7 +35,7 @@ pub struct Wish<'a> {
 
 impl Wish<'_> {
     /// The console's command for it.
-    pub fn command(&self) -> String {
+    fn command(&self) -> String {
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let words = [
             Some("FAILOVER".to_owned()),
@@ -57,26 +57,35 @@ pub fn failover(config: Option<&Path>, wish: &Wish) -> ExitCode {
             return ExitCode::from(NOT_POSSIBLE);
         }
     };
-    let began = Instant::now();
-    let mut seen = Seen::default();
-    let ended = remote::run(&loaded.config, &wish.command(), |said| match said {
-        Said::Notice(sqlstate, text) => {
-            seen.note(&sqlstate, &text);
-            // Who reads no more still gets the exit code.
-            let _ = writeln!(io::stdout(), "{:7.3} s  {text}", began.elapsed().as_secs_f64());
-        }
-        Said::Interrupted => eprintln!("interrupted: asks the pooler to give it up"),
-    });
-    let (code, why) = seen.code(ended);
+    let (code, why) = drive(&loaded.config, wish, Instant::now());
     if let Some(why) = why {
         eprintln!("{why}");
     }
     ExitCode::from(code)
 }
 
+/// Has the running pooler do it, and tells each step: the exit code, and what is to be said about it.
+pub fn drive(config: &Config, wish: &Wish, began: Instant) -> (u8, Option<String>) {
+    let mut seen = Seen::default();
+    let ended = remote::run(config, &wish.command(), |said| match said {
+        Said::Notice(sqlstate, text) => {
+            seen.note(&sqlstate, &text);
+            step(began, &text);
+        }
+        Said::Interrupted => eprintln!("interrupted: asks the pooler to give it up"),
+    });
+    seen.code(ended)
+}
+
+/// Tells one step, with the time since the beginning.
+pub fn step(began: Instant, text: &str) {
+    // Who reads no more still gets the exit code.
+    let _ = writeln!(io::stdout(), "{:7.3} s  {text}", began.elapsed().as_secs_f64());
+}
+
 /// How far it has come.
 #[derive(Default)]
-pub struct Seen {
+struct Seen {
     /// Transactions are about to be stopped, or were.
     pauses: bool,
     /// The monitor was, or is being, told.
@@ -87,14 +96,14 @@ pub struct Seen {
 
 impl Seen {
     /// A step that was told.
-    pub fn note(&mut self, sqlstate: &str, text: &str) {
+    fn note(&mut self, sqlstate: &str, text: &str) {
         self.pauses |= text.starts_with("checkpoint: ");
         self.commits |= text.starts_with("pause: ");
         self.unconfirmed |= sqlstate == "01000";
     }
 
     /// The exit code, and what is to be said about it.
-    pub fn code(&self, ended: Result<(), Trouble>) -> (u8, Option<String>) {
+    fn code(&self, ended: Result<(), Trouble>) -> (u8, Option<String>) {
         match ended {
             Ok(()) if self.unconfirmed => (UNCONFIRMED, None),
             Ok(()) => (0, None),

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 use crate::address::Endpoint;
-use crate::console::remote::{self, CONNECT_LIMIT};
+use crate::console::remote::{self, Unreached};
 use crate::server::connection::server_report;
 use crate::server::login::LoginError;
 use crate::wire::{Wire, WireError};
@@ -102,19 +102,16 @@ impl Visitor {
     ) -> Result<Self, Failure> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::lost(error.to_string()))?;
-        let mut last = Failure::lost("the pooler listens nowhere");
-        for endpoint in remote::endpoints(&config.global) {
-            let (user, secret) = account(&endpoint);
-            let login = remote::log_in(endpoint.clone(), database, &user, secret);
-            let at = |failure: Failure| Failure { message: format!("{endpoint}: {}", failure.message), ..failure };
-            match runtime.block_on(async { timeout(CONNECT_LIMIT, login).await }) {
-                Ok(Ok(session)) => return Ok(Self { wire: session.wire, runtime }),
-                Ok(Err(error @ LoginError::Wire(_))) => last = at(error.into()),
-                Ok(Err(error)) => return Err(at(error.into())),
-                Err(_) => last = at(Failure::lost("no answer")),
+        match runtime.block_on(remote::reach(config, database, account)) {
+            Ok(session) => Ok(Self { wire: session.wire, runtime }),
+            Err(Unreached::Silent(why)) => {
+                Err(Failure::lost(why.unwrap_or_else(|| "the pooler listens nowhere".to_owned())))
+            }
+            Err(Unreached::Refused(endpoint, _, error)) => {
+                let failure = Failure::from(error);
+                Err(Failure { message: format!("{endpoint}: {}", failure.message), ..failure })
             }
         }
-        Err(last)
     }
 
     /// Asks, and waits for the answer until `given_up` says so. After a failure that `is_over` nothing can be asked.

@@ -3,11 +3,20 @@
 use lab::Member;
 
 use crate::command::Failover;
-use crate::harness::{Setup, eventually};
+use crate::harness::{Client, Setup, eventually};
 use crate::scene::Scene;
 use crate::writers::Writers;
 
 const STEPS: [&str; 7] = ["lock", "check", "poolers", "checkpoint", "pause", "commit", "open"];
+
+/// A failover that waits for the end of a transaction.
+fn waiting_for(client: &mut Client, scene: &Scene) -> Failover {
+    client.rows("begin");
+    client.rows("select 1");
+    let mut failover = Failover::begin(&scene.pooler, "");
+    failover.await_step("checkpoint");
+    failover
+}
 
 #[test]
 fn a_planned_failover_is_a_pause_without_an_error() {
@@ -54,10 +63,7 @@ fn a_transaction_that_does_not_end_stops_it_and_nothing_happens() {
     let scene = Scene::with(|setup: Setup| setup.set("pause_expiry", 2));
     let before = scene.primary();
     let mut client = scene.pooler.client();
-    client.rows("begin");
-    client.rows("select 1");
-    let mut failover = Failover::begin(&scene.pooler, "");
-    failover.await_step("checkpoint");
+    let failover = waiting_for(&mut client, &scene);
     let mut other = scene.pooler.client();
     other.send_query("select 2");
     let why = || scene.pooler.console().show("WAITING").into_iter().map(|row| row["why"].clone()).collect::<Vec<_>>();
@@ -77,19 +83,13 @@ fn an_operator_can_end_it_before_the_commit_point_and_not_after_it() {
     let scene = Scene::new();
     let before = scene.primary();
     let mut client = scene.pooler.client();
-    client.rows("begin");
-    client.rows("select 1");
-    let mut failover = Failover::begin(&scene.pooler, "");
-    failover.await_step("checkpoint").cancel();
+    let failover = waiting_for(&mut client, &scene);
+    failover.cancel();
     let refused = failover.end().expect_err("canceled");
     assert!(refused.code == "57014" && refused.message.contains("the operator"), "{refused:?}");
     client.rows("commit");
     // The session of an operator who is gone ends it as well.
-    client.rows("begin");
-    client.rows("select 1");
-    let mut failover = Failover::begin(&scene.pooler, "");
-    failover.await_step("checkpoint");
-    drop(failover);
+    drop(waiting_for(&mut client, &scene));
     eventually("it is given up", || scene.pooler.log().matches("was given up").count() >= 2);
     client.rows("commit");
     assert_eq!(scene.primary(), before);
@@ -139,10 +139,7 @@ fn a_monitor_that_dies_in_the_pause_stops_it_and_traffic_goes_on() {
     let scene = Scene::new();
     let before = scene.primary();
     let mut client = scene.pooler.client();
-    client.rows("begin");
-    client.rows("select 1");
-    let mut failover = Failover::begin(&scene.pooler, "");
-    failover.await_step("checkpoint");
+    let failover = waiting_for(&mut client, &scene);
     let mut other = scene.pooler.client();
     other.send_query("select 2");
     scene.formation.kill(Member::Monitor).expect("it can be killed");

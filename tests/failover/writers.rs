@@ -180,11 +180,11 @@ impl Writer {
         let mut error = None;
         for sql in statements {
             let is_last = sql == "commit";
-            match client.try_tag(&sql) {
+            match tag_of(client, &sql, LIMIT) {
                 Ok(tag) => assert!(!is_last || error.is_none() || tag == "ROLLBACK", "{tag} after {error:?}"),
                 Err(report) if self.manner == Manner::Careful => {
                     // A session that was ended has nothing to roll back.
-                    let _ = client.try_tag("rollback");
+                    let _ = tag_of(client, "rollback", LIMIT);
                     return Err(report);
                 }
                 Err(report) => error = error.or(Some(report)),
@@ -194,24 +194,22 @@ impl Writer {
     }
 }
 
-trait Tagged {
-    /// Runs a statement: the tag of its CommandComplete, or its error.
-    fn try_tag(&mut self, sql: &str) -> Result<String, Report>;
-}
-
-impl Tagged for Client {
-    fn try_tag(&mut self, sql: &str) -> Result<String, Report> {
-        self.send_query(sql);
-        let (mut tag, mut failure) = (String::new(), None);
-        loop {
-            match self.receive(LIMIT) {
-                Received::Message(message) => match message.tag {
-                    b'C' => tag = message.text(),
-                    b'E' => failure = failure.or(Some(message.report())),
-                    b'Z' => return failure.map_or(Ok(tag), Err),
-                    _ => {}
-                },
-                other => return Err(failure.unwrap_or_else(|| Report::silence(&format!("{other:?}")))),
+/// Runs a statement: the tag of its CommandComplete, or its error. Where the session ends with it, its severity is FATAL.
+pub fn tag_of(client: &mut Client, sql: &str, limit: Duration) -> Result<String, Report> {
+    client.send_query(sql);
+    let (mut tag, mut failure) = (String::new(), None);
+    loop {
+        match client.receive(limit) {
+            Received::Message(message) => match message.tag {
+                b'C' => tag = message.text(),
+                b'E' => failure = failure.or(Some(message.report())),
+                b'Z' => return failure.map_or(Ok(tag), Err),
+                _ => {}
+            },
+            // Last words say more than the end of the connection, whatever their severity.
+            other => {
+                let silence = || Report::silence(&format!("{other:?}"));
+                return Err(failure.map_or_else(silence, |report| Report { severity: "FATAL".into(), ..report }));
             }
         }
     }

@@ -1,6 +1,5 @@
 //! What ends the primary: the console's FAILOVER, or a command.
 
-use std::io::{self, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -8,12 +7,11 @@ use std::thread;
 use std::time::Instant;
 
 use config::Config;
-use proxy::console::remote::{self, Said};
 
 use super::standing::Node;
 use super::subject::{Cause, Subject};
 use super::verdict::End;
-use crate::failover::{LOCKED, NOT_POSSIBLE, Seen, UNCONFIRMED, Wish};
+use crate::failover::{LOCKED, NOT_POSSIBLE, UNCONFIRMED, Wish, drive};
 
 /// What a shell answers for a program that it cannot execute, or does not find.
 const NO_PROGRAM: [i32; 2] = [126, 127];
@@ -49,7 +47,10 @@ pub fn begin(config: &Arc<Config>, subject: &Arc<Subject>, primary: &Node, began
         Cause::Planned => {
             let (config, subject) = (Arc::clone(config), Arc::clone(subject));
             let (tell, told) = mpsc::channel();
-            thread::spawn(move || tell.send(planned(&config, &subject, began)));
+            thread::spawn(move || {
+                let wish = Wish { formation: Some(&subject.formation), to: None, dry_run: false, force: false };
+                tell.send(drive(&config, &wish, began))
+            });
             Ok(Running::Planned(told))
         }
         Cause::Killed(command) => {
@@ -60,25 +61,6 @@ pub fn begin(config: &Arc<Config>, subject: &Arc<Subject>, primary: &Node, began
             shell.spawn().map(Running::Command).map_err(|error| End::Missing(format!("/bin/sh: {error}")))
         }
     }
-}
-
-fn planned(config: &Config, subject: &Subject, began: Instant) -> (u8, Option<String>) {
-    let wish = Wish { formation: Some(&subject.formation), to: None, dry_run: false, force: false };
-    let mut seen = Seen::default();
-    let ended = remote::run(config, &wish.command(), |said| match said {
-        Said::Notice(sqlstate, text) => {
-            seen.note(&sqlstate, &text);
-            step(began, &text);
-        }
-        Said::Interrupted => eprintln!("interrupted: asks the pooler to give it up"),
-    });
-    seen.code(ended)
-}
-
-/// One step, with the time since the beginning, as `pooler failover` shows it.
-pub fn step(began: Instant, text: &str) {
-    // Who reads no more still gets the exit code, and the findings.
-    let _ = writeln!(io::stdout(), "{:7.3} s  {text}", began.elapsed().as_secs_f64());
 }
 
 impl Running {

@@ -10,7 +10,7 @@ use config::Config;
 use proxy::visitor::Visitor;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::cause::{self, Done, Running, step};
+use super::cause::{self, Done, Running};
 use super::load::{self, Load};
 use super::standing::{Node, Standing};
 use super::subject::{Cause, Subject};
@@ -18,6 +18,7 @@ use super::table::Table;
 use super::verdict::{End, Findings};
 use super::watch::Watch;
 use super::{consent, seconds};
+use crate::failover::step;
 
 /// How many rows each writer has acknowledged before, and after.
 const ROWS: u64 = 20;

@@ -8,7 +8,6 @@ use protocol::frontend::Tag;
 use protocol::lost::{self, Cause, Fate, Verdict};
 use protocol::messages;
 use protocol::stand_in::{Answers, MAX_READ, Notes, Refusal, StandIn};
-use tracing::warn;
 
 use super::handle::Doing;
 use super::session::{Client, Farewell};
@@ -105,10 +104,7 @@ impl Client {
             }
             Fate::Unknown => ClientError::OutcomeUnknown(lost),
         };
-        if self.rules.log_errors {
-            let handle = &self.presence.handle;
-            warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "pooler error: {error}");
-        }
+        self.rules.log_error(&self.presence.handle, &error);
         let mut out = Vec::new();
         let mut refuse = |refusal, out: &mut Vec<u8>| write_refusal(&self.presence, refusal, &error, out);
         stand_in.catch_up(&mut Answers { out: &mut out, refuse: &mut refuse });

@@ -5,7 +5,6 @@ use protocol::Header;
 use protocol::exchange::NoRoom;
 use protocol::prepared::{Judge, Verdict};
 use protocol::statements::MAX_UNNAMED;
-use tracing::warn;
 
 use super::pins::refusal;
 use super::relay::{End, Relay};
@@ -171,10 +170,7 @@ impl Relay<'_> {
     /// Counts an error that the client is told and its session survives.
     pub(super) fn note_refusal(&self, error: &ClientError) {
         self.services.errors.count(error.sqlstate());
-        if self.rules.log_errors {
-            let handle = self.handle;
-            warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "pooler error: {error}");
-        }
+        self.rules.log_error(self.handle, error);
     }
 
     /// Gives the client the answers of our own whose turn it is, takes back what did not come about, and notes what did.

@@ -230,14 +230,16 @@ impl Relay<'_> {
     }
 
     fn judge(&mut self, header: Header) -> Result<Judged, End> {
-        let gate = self.gate();
-        if header.tag != b'Q' || gate.is_open() {
-            return self.judge_prepared(header);
+        if header.tag == b'Q' {
+            let gate = self.gate();
+            if !gate.is_open() {
+                return match self.judge_gate(header, gate)? {
+                    Judged::Plain(header) => self.judge_prepared(header),
+                    judged => Ok(judged),
+                };
+            }
         }
-        match self.judge_gate(header, gate)? {
-            Judged::Plain(header) => self.judge_prepared(header),
-            judged => Ok(judged),
-        }
+        self.judge_prepared(header)
     }
 
     pub(super) fn request_begins(&mut self) {

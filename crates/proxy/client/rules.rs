@@ -5,11 +5,11 @@ use std::time::Duration;
 use config::{Config, Pinning, PoolMode, SessionState};
 use protocol::messages;
 use protocol::traces::Kinds;
+use tracing::warn;
 
+use super::handle::{ClientHandle, Doing};
 use crate::clock::Micros;
 use crate::error::ClientError;
-
-use super::handle::Doing;
 
 /// What the configuration says for the clients of one user in one pool.
 #[derive(Debug)]
@@ -46,8 +46,7 @@ pub struct Rules {
     pub max_pinned: usize,
     /// When to tell a waiting client that it waits.
     pub query_wait_notify: Option<Duration>,
-    /// Whether errors given to clients are logged.
-    pub log_errors: bool,
+    log_errors: bool,
     client_idle: Option<Duration>,
     pinned_idle: Option<Duration>,
     query_wait: Option<Duration>,
@@ -57,6 +56,13 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Logs an error that a client is told (setting `log_pooler_errors`).
+    pub fn log_error(&self, handle: &ClientHandle, error: &ClientError) {
+        if self.log_errors {
+            warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "pooler error: {error}");
+        }
+    }
+
     /// For clients who logged in as `login_user` and use the servers of `pool_user`.
     ///
     /// None when the database is no longer configured.

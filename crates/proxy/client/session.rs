@@ -13,7 +13,6 @@ use protocol::messages::{self, Severity};
 use protocol::params::Params;
 use protocol::statements::ClientStatements;
 use protocol::{AtRest, Header, sqlstate};
-use tracing::warn;
 
 use super::handle::{ClientHandle, Doing};
 use super::lost::Bereft;
@@ -301,8 +300,8 @@ impl Client {
         match end {
             End::AtRest(proof) => {
                 let was_spoiled = self.pin.as_ref().is_some_and(|pin| pin.is_spoiled);
-                if self.must_settle(desk) {
-                    lease = Box::pin(self.settle(desk, lease)).await?;
+                if let Some(question) = self.to_settle(desk) {
+                    lease = Box::pin(self.settle(desk, lease, question)).await?;
                 }
                 if was_spoiled && self.pin.is_none() {
                     return Ok(self.part(desk, lease));
@@ -311,8 +310,8 @@ impl Client {
             }
             End::Spent => {
                 let is_by_names = desk.exchange.is_spent_by_names();
-                if self.must_settle(desk) {
-                    lease = Box::pin(self.settle(desk, lease)).await?;
+                if let Some(question) = self.to_settle(desk) {
+                    lease = Box::pin(self.settle(desk, lease, question)).await?;
                 }
                 match &mut self.pin {
                     None => Ok(self.part(desk, lease)),
@@ -423,9 +422,7 @@ impl Client {
             }
             Farewell::Told(error) => {
                 services.errors.count(error.sqlstate());
-                if self.rules.log_errors {
-                    warn!(client = handle.id, database = %handle.database, user = %handle.user, peer = %handle.remote, "pooler error: {error}");
-                }
+                self.rules.log_error(handle, &error);
                 // Who does not read has had its chance.
                 self.socket.part_with(&error.to_message()).await;
                 Cow::Owned(error.to_string())

@@ -26,15 +26,20 @@ use crate::services::Services;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// Whether the server must be asked before it may go back.
-    pub(super) fn must_settle(&self, desk: &LentDesk) -> bool {
-        let kinds = desk.exchange.traces().kinds;
-        !kinds.is_none() && self.rules.settles && !self.question(desk.exchange.traces()).is_empty()
+    /// What the server must be asked before it may go back, if anything.
+    pub(super) fn to_settle(&self, desk: &LentDesk) -> Option<Question> {
+        let traces = desk.exchange.traces();
+        let is_suspected = !traces.kinds.is_none() && self.rules.settles;
+        is_suspected.then(|| self.question(traces)).filter(|question| !question.is_empty())
     }
 
     /// Finds out what the client has left in the session of a server that is at rest.
-    pub(super) async fn settle(&mut self, desk: &mut LentDesk, mut lease: Lease) -> Result<Lease, Farewell> {
-        let question = self.question(desk.exchange.traces());
+    pub(super) async fn settle(
+        &mut self,
+        desk: &mut LentDesk,
+        mut lease: Lease,
+        question: Question,
+    ) -> Result<Lease, Farewell> {
         let settled = match self.ask(&mut lease, &question).await {
             Ok(findings) => self.heed(desk, &mut lease, &question, findings).await,
             Err(failure) => Err(failure.to_string()),

@@ -21,7 +21,7 @@ use crate::tls::ServerTls;
 use crate::wire::Wire;
 
 /// How long connecting and logging in may take.
-pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Longest message of a console.
 const MAX_MESSAGE: usize = 1 << 16;
 /// Who has the console without a password, if the pooler runs under the same account.
@@ -107,28 +107,44 @@ pub(crate) struct Console {
 }
 
 async fn open(config: &Config) -> Result<Console, Trouble> {
-    let mut last = "it listens nowhere".to_owned();
-    for endpoint in endpoints(&config.global) {
-        let (user, secret) = account(config, &endpoint);
-        match timeout(CONNECT_LIMIT, log_in(endpoint.clone(), config::CONSOLE_NAMES[0], &user, secret)).await {
-            Ok(Ok(console)) => return Ok(console),
-            Ok(Err(error @ LoginError::Wire(_))) => last = format!("{endpoint}: {error}"),
-            Ok(Err(error)) => {
-                let advice = "(PGUSER and PGPASSWORD name another one of admin_users)";
-                return Err(Trouble::NoConsole(format!("{endpoint}, as {user}: {error} {advice}")));
-            }
-            Err(_) => last = format!("{endpoint}: no answer"),
+    let found = reach(config, config::CONSOLE_NAMES[0], |endpoint| account(config, endpoint)).await;
+    found.map_err(|unreached| match unreached {
+        Unreached::Silent(why) => Trouble::NoConsole(why.unwrap_or_else(|| "it listens nowhere".to_owned())),
+        Unreached::Refused(endpoint, user, error) => {
+            let advice = "(PGUSER and PGPASSWORD name another one of admin_users)";
+            Trouble::NoConsole(format!("{endpoint}, as {user}: {error} {advice}"))
         }
-    }
-    Err(Trouble::NoConsole(last))
+    })
 }
 
-pub(crate) async fn log_in(
-    endpoint: Endpoint,
+/// Why nobody is logged in.
+pub(crate) enum Unreached {
+    /// Nobody answers, in words; none if the pooler listens nowhere.
+    Silent(Option<String>),
+    /// It is refused: where, to whom, and why.
+    Refused(Endpoint, String, LoginError),
+}
+
+/// Logs in where the pooler listens: at the first place that answers, as whom `account` says.
+pub(crate) async fn reach(
+    config: &Config,
     database: &str,
-    user: &str,
-    secret: Option<Secret>,
-) -> Result<Console, LoginError> {
+    account: impl Fn(&Endpoint) -> (String, Option<Secret>),
+) -> Result<Console, Unreached> {
+    let mut last = None;
+    for endpoint in endpoints(&config.global) {
+        let (user, secret) = account(&endpoint);
+        match timeout(CONNECT_LIMIT, log_in(endpoint.clone(), database, &user, secret)).await {
+            Ok(Ok(console)) => return Ok(console),
+            Ok(Err(error @ LoginError::Wire(_))) => last = Some(format!("{endpoint}: {error}")),
+            Ok(Err(error)) => return Err(Unreached::Refused(endpoint, user, error)),
+            Err(_) => last = Some(format!("{endpoint}: no answer")),
+        }
+    }
+    Err(Unreached::Silent(last))
+}
+
+async fn log_in(endpoint: Endpoint, database: &str, user: &str, secret: Option<Secret>) -> Result<Console, LoginError> {
     let (Dialed { socket, .. }, secured) = connect(&endpoint).await?;
     let startup = [("user", user), ("database", database), ("application_name", "pooler")];
     let startup = startup.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
@@ -160,7 +176,7 @@ async fn cancel(console: &Console) -> Result<(), LoginError> {
 }
 
 /// Where the pooler listens, as seen from its own machine: its Unix socket before all.
-pub(crate) fn endpoints(global: &Global) -> Vec<Endpoint> {
+fn endpoints(global: &Global) -> Vec<Endpoint> {
     let unix = Some(&global.unix_socket_dir).filter(|directory| !directory.is_empty());
     let unix = unix.map(|directory| Endpoint::Unix(PathBuf::from(directory), global.listen_port));
     let tcp = global.listen_addr.iter().map(|address| {

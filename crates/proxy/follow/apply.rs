@@ -108,16 +108,21 @@ fn aim(services: &Services, config: &Config, pool: &Arc<SharedPool>, route: &Arc
         route: Some(route.clone()),
         standbys: None,
     });
-    // The target before the epoch: what is opened from then on is opened there.
     pool.target.store(Arc::new(Target::new(config, &database, &pool.user, followed)));
     if is_same {
         // Nobody who was opened early stays longer than its transaction.
         pool.reconnect();
         return false;
     }
+    leave_servers(services, pool);
+    true
+}
+
+/// None of a pool's servers is lent again. To be called once it is aimed elsewhere: what is opened from then on is opened
+/// there.
+pub(super) fn leave_servers(services: &Services, pool: &Arc<SharedPool>) {
     let epoch = services.follow.epochs.fetch_add(1, Ordering::Relaxed) + 1;
     pool.with_core(|core, now, out| core.move_epoch(epoch, now, out).count());
-    true
 }
 
 /// Wakes those who wait, so that they see that there is no hope.

@@ -89,15 +89,12 @@ impl Visit {
         let mut last = LoginError::Timeout;
         let account = account(&self.services, &self.watched);
         for host in &self.watched.clone().formation().monitor.hosts {
-            let endpoint = endpoint(host);
-            let opening = session::open(&self.services, &account, &endpoint);
-            last = match timeout(CONNECT_LIMIT, opening).await {
-                Ok(Ok(wire)) => match self.follow(wire).await {
+            last = match open(&self.services, &account, host).await {
+                Ok(wire) => match self.follow(wire).await {
                     Ok(never) => match never {},
                     Err(lost) => lost,
                 },
-                Ok(Err(error)) => error,
-                Err(_) => LoginError::Timeout,
+                Err(error) => error,
             };
             if self.answered {
                 break;
@@ -224,8 +221,17 @@ pub(super) fn account(services: &Services, watched: &Watched) -> Account {
     }
 }
 
+/// Logs in at one of a monitor's hosts, in time.
+///
+/// # Errors
+/// Why not.
+pub(super) async fn open(services: &Services, account: &Account, host: &MonitorHost) -> Result<Wire, LoginError> {
+    let endpoint = endpoint(host);
+    timeout(CONNECT_LIMIT, session::open(services, account, &endpoint)).await.unwrap_or(Err(LoginError::Timeout))
+}
+
 /// Where a monitor listens.
-pub(super) fn endpoint(host: &MonitorHost) -> Endpoint {
+fn endpoint(host: &MonitorHost) -> Endpoint {
     match &host.host {
         Host::Tcp(name) => Endpoint::Tcp(name.as_str().into(), host.port),
         Host::Unix(directory) => Endpoint::Unix(directory.clone(), host.port),

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use config::{Config, Database, Role};
@@ -147,12 +146,10 @@ fn aim(services: &Services, config: &Config, pool: &Arc<SharedPool>, formation: 
         return false;
     }
     let followed = Followed { formation: formation.into(), route: None, standbys: Some(to.clone()) };
-    // The target before the epoch: what is opened from then on is opened there.
     pool.target.store(Arc::new(Target::new(config, &database, &pool.user, Some(followed))));
     let leaves = before.is_some_and(|before| before.nodes.iter().any(|node| !to.nodes.contains(node)));
     if leaves {
-        let epoch = services.follow.epochs.fetch_add(1, Ordering::Relaxed) + 1;
-        pool.with_core(|core, now, out| core.move_epoch(epoch, now, out).count());
+        apply::leave_servers(services, pool);
     }
     leaves
 }

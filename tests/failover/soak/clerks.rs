@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::harness::client::Received;
 use crate::harness::{Address, Client, Login, Report, eventually};
 use crate::scene::Scene;
+use crate::writers::tag_of;
 
 /// For an answer: a failover may take its time, with the pooler or without.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -326,23 +326,6 @@ fn is_open(report: &Report) -> bool {
     report.severity != "ERROR" || report.code.starts_with("08")
 }
 
-/// Runs a statement: its tag, or its error.
 fn run(client: &mut Client, sql: &str) -> Result<String, Report> {
-    client.send_query(sql);
-    let (mut tag, mut failure) = (String::new(), None);
-    loop {
-        match client.receive(PATIENCE) {
-            Received::Message(message) => match message.tag {
-                b'C' => tag = message.text(),
-                b'E' => failure = failure.or(Some(message.report())),
-                b'Z' => return failure.map_or(Ok(tag), Err),
-                _ => {}
-            },
-            // Last words say more than the end of the connection, whatever their severity.
-            other => {
-                let silence = || Report::silence(&format!("{other:?}"));
-                return Err(failure.map_or_else(silence, |report| Report { severity: "FATAL".into(), ..report }));
-            }
-        }
-    }
+    tag_of(client, sql, PATIENCE)
 }

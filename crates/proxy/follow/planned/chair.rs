@@ -15,8 +15,6 @@ use crate::server::login::LoginError;
 use crate::services::Services;
 use crate::wire::Wire;
 
-/// How long connecting and logging in may take at one host.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// How long an answer may take: longer than the server itself lets a statement take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 /// So that the server gives up first, and says so: else nobody would know what has become of a statement.
@@ -102,12 +100,9 @@ impl Chair {
         let account = monitor::account(services, watched);
         let mut last = LoginError::Timeout;
         for host in &watched.formation().monitor.hosts {
-            let endpoint = monitor::endpoint(host);
-            let opening = session::open(services, &account, &endpoint);
-            match timeout(CONNECT_LIMIT, opening).await {
-                Ok(Ok(wire)) => return Self::begin(services, watched, procedure, wire).await,
-                Ok(Err(error)) => last = error,
-                Err(_) => last = LoginError::Timeout,
+            match monitor::open(services, &account, host).await {
+                Ok(wire) => return Self::begin(services, watched, procedure, wire).await,
+                Err(error) => last = error,
             }
         }
         Err(last)
