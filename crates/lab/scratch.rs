@@ -88,17 +88,43 @@ pub fn root() -> PathBuf {
     if writable && free >= ENOUGH_MEMORY { memory.to_owned() } else { std::env::temp_dir() }
 }
 
-/// Makes a directory that only `account` may enter, or checks that the one that is there is such a directory.
+/// Makes a directory that only `account` may enter, or checks that the one that is there is such a directory. Several
+/// processes may do so at once: what one has made and not given away yet, another gives away.
 pub fn private_directory(path: &Path, account: &Account) -> Result<(), LabError> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => account.give(path),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            // Not following links: in a directory that everybody may write to, anybody may have put one there.
-            let found = fs::symlink_metadata(path).map_err(LabError::io(format!("look at {}", path.display())))?;
-            let private = found.is_dir() && found.uid() == account.uid() && found.mode() & 0o077 == 0;
-            if private { Ok(()) } else { Err(LabError::ForeignDirectory(path.to_owned())) }
+    let made = fs::DirBuilder::new().mode(0o700).create(path);
+    if let Err(error) = made
+        && error.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(LabError::io(format!("make {}", path.display()))(error));
+    }
+    // Not following links: in a directory that everybody may write to, anybody may have put one there.
+    let found = fs::symlink_metadata(path).map_err(LabError::io(format!("look at {}", path.display())))?;
+    let is_ours = [account.uid(), rustix::process::geteuid().as_raw()].contains(&found.uid());
+    if !(found.is_dir() && is_ours && found.mode() & 0o077 == 0) {
+        return Err(LabError::ForeignDirectory(path.to_owned()));
+    }
+    account.give(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a machine without templates the tests of all crates make their directory at once. One of them found it made
+    /// and not given away yet, and took it for somebody else's.
+    #[test]
+    fn a_private_directory_may_be_made_by_several_at_once() {
+        let account = Account::current().expect("an account");
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        for round in 0..50 {
+            let path = scratch.path().join(round.to_string());
+            std::thread::scope(|scope| {
+                let makers = [(); 4].map(|()| scope.spawn(|| private_directory(&path, &account)));
+                for maker in makers {
+                    maker.join().expect("no panic").expect("made by one, and found by the others");
+                }
+            });
         }
-        Err(error) => Err(LabError::io(format!("make {}", path.display()))(error)),
     }
 }

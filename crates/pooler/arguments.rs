@@ -12,7 +12,7 @@ const DEFAULT_CONFIGS: [&str; 2] = ["pooler.toml", "/etc/pooler/pooler.toml"];
 const DAY: f64 = 86_400.0;
 
 /// The first line equals what SHOW VERSION says.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\ntls: none");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\ntls: rustls with aws-lc-rs");
 
 /// A PostgreSQL connection pooler that replaces PgBouncer in place.
 #[derive(Debug, Parser)]
