@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 use crate::table::{Key, reload, restart, settings};
 use crate::value::{FileMode, Limit, Timeout, Value};
-use crate::words::{AuthType, ChannelBinding, LogFormat, Pinning, PoolMode, SslMode, SslNegotiation};
+use crate::words::{AuthType, ChannelBinding, LogFormat, Pinning, PoolMode, Scheduling, SslMode, SslNegotiation};
 
 const NO_DHE: &str = "the TLS library has no finite-field Diffie-Hellman";
 const NO_DNS: &str = "names are resolved by the operating system";
@@ -295,6 +295,8 @@ settings! {
     warm_start_file: String = String::new(), restart();
     /// How often warm_start_file is written.
     warm_start_period: Timeout = after(10), reload();
+    /// Scheduling policy of the threads that relay: batch lets others end their time slice, other does not. See sched(7).
+    worker_scheduling: Scheduling = Scheduling::Batch, restart();
     /// Threads that relay. 0 = one for every two cores, of which the kernel needs the other.
     workers: u32 = 0, restart().range(0, 1024);
 }

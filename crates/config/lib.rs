@@ -55,8 +55,8 @@ pub use show::Row;
 pub use table::{Available, Effect, Setting};
 pub use value::{FileMode, Limit, Timeout};
 pub use words::{
-    AuthType, ChannelBinding, LoadBalanceHosts, LogFormat, Pinning, PoolMode, Role, SslMode, SslNegotiation,
-    TargetSessionAttrs,
+    AuthType, ChannelBinding, LoadBalanceHosts, LogFormat, Pinning, PoolMode, Role, Scheduling, SslMode,
+    SslNegotiation, TargetSessionAttrs,
 };
 
 /// Everything the files say, settled. The default is PgBouncer's: no databases, md5, session mode.

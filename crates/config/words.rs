@@ -162,6 +162,16 @@ words! {
 }
 
 words! {
+    /// The scheduling policy of the threads that relay (`worker_scheduling`), by its name in sched(7).
+    Scheduling, "one of batch, other" {
+        /// Awake, such a thread waits for the one at work to end its time slice.
+        Batch = "batch",
+        /// The usual one.
+        Other = "other",
+    }
+}
+
+words! {
     /// The shape of log lines (`log_format`).
     LogFormat, "one of text, json" {
         /// PgBouncer's lines.

@@ -75,7 +75,13 @@ pub fn reach(config: Config, tls: Encryption) -> io::Result<Vec<Report>> {
     let house = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let users: Vec<String> = config.userlist.keys().cloned().collect();
     let databases: Vec<_> = config.databases.values().filter(|database| database.name != "*").cloned().collect();
-    let services = Services::new(config, tls, house.handle().clone(), Workers::start(1)?, Door::new(1).0);
+    let services = Services::new(
+        config,
+        tls,
+        house.handle().clone(),
+        Workers::start(1, config::Scheduling::Other)?,
+        Door::new(1).0,
+    );
     house.block_on(async {
         follow::obey(&services, &services.config.load());
         follow::settle(&services, PATIENCE).await;

@@ -18,6 +18,7 @@ pub mod front;
 pub mod greeting;
 pub mod housekeeping;
 pub mod keeper;
+mod kernel;
 pub mod link;
 pub mod meter;
 pub mod metrics;

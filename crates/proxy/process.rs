@@ -68,7 +68,7 @@ impl Process {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let or_else = |count: u32, otherwise: usize| if count == 0 { otherwise } else { count as usize };
         let global = &self.config.global;
-        let workers = Workers::start(or_else(global.workers, (cores / 2).max(1)))?;
+        let workers = Workers::start(or_else(global.workers, (cores / 2).max(1)), global.worker_scheduling)?;
         let (door, posts) = Door::new(or_else(global.login_threads, (cores / 2).max(1)));
         let Self { house, signals, .. } = self;
         let services = Services::new(self.config, self.tls, house.handle().clone(), workers, door);

@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{io, thread};
 
+use config::Scheduling;
 use pool::WorkerId;
 use protocol::params::Params;
 use protocol::statements::ClientStatements;
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use tracing::error;
+use tracing::{error, info};
 
 use crate::client::handle::ClientHandle;
 use crate::client::session::Client;
 use crate::clock::Micros;
+use crate::kernel;
 use crate::meter::{Busy, Meter};
 use crate::pools::SharedPool;
 use crate::services::{Services, lock};
@@ -107,18 +109,25 @@ pub struct WorkerSnapshot {
 }
 
 impl Workers {
-    /// Starts this many workers.
+    /// Starts this many workers. Where the system has no such scheduling they keep the usual one.
     ///
     /// # Errors
     /// When the system gives no thread or no event queue.
-    pub fn start(count: usize) -> io::Result<Self> {
+    pub fn start(count: usize, scheduling: Scheduling) -> io::Result<Self> {
         let start = |number: usize| {
             let (inbox, parked) = mpsc::channel(INBOX);
             let shared = Arc::new(Shared::default());
             let worker = Worker { inbox, shared: shared.clone() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let id = WorkerId(number as u16);
-            let body = move || runtime.block_on(serve(id, shared, parked));
+            let body = move || {
+                if scheduling == Scheduling::Batch
+                    && let Err(error) = kernel::schedule_in_batches()
+                {
+                    info!("a worker keeps the usual scheduling: {error}");
+                }
+                runtime.block_on(serve(id, shared, parked));
+            };
             thread::Builder::new().name(format!("worker-{number}")).spawn(body)?;
             Ok(worker)
         };

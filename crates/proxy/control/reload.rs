@@ -165,7 +165,7 @@ fn keep_until_restart(next: &mut Global, running: &Global) {
     keep!(next, running:
         disable_pqexec job_name listen_addr listen_backlog listen_port log_format login_threads metrics_listen_addr
         metrics_listen_port pidfile pkt_buf resolv_conf so_reuseport stats_period track_extra_parameters unix_socket_dir
-        unix_socket_group unix_socket_mode user warm_start_file workers
+        unix_socket_group unix_socket_mode user warm_start_file worker_scheduling workers
     );
 }
 
@@ -185,6 +185,7 @@ mod tests {
         (global.listen_port, global.metrics_listen_port) = (1, 2);
         (global.pkt_buf, global.stats_period) = (8192, 1);
         global.log_format = config::LogFormat::Json;
+        global.worker_scheduling = config::Scheduling::Other;
         global.unix_socket_mode = config::FileMode(0o700);
         global.listen_addr = vec!["*".into()];
         global.track_extra_parameters = vec![];

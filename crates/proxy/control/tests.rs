@@ -21,7 +21,7 @@ use crate::worker::Workers;
 
 /// All that tasks share, for a test's own runtime.
 pub(crate) fn services(config: Config) -> Arc<Services> {
-    let workers = Workers::start(1).expect("a thread can be started");
+    let workers = Workers::start(1, config::Scheduling::Other).expect("a thread can be started");
     let (door, _) = Door::new(1);
     Services::new(config, Encryption::default(), Handle::current(), workers, door)
 }

@@ -10,6 +10,8 @@ use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::kernel;
+
 /// A non-blocking descriptor, registered with the runtime of the thread that made it.
 #[derive(Debug)]
 pub(super) struct Raw {
@@ -24,7 +26,7 @@ pub(super) struct Raw {
 
 impl Raw {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { io: Some(register(fd, Interest::READABLE)?), is_new: false, awaits_room: false })
+        Ok(Self { io: Some(kernel::register(fd, Interest::READABLE)?), is_new: false, awaits_room: false })
     }
 
     /// For a socket whose peer may have spoken already: the first receive is tried at once.
@@ -140,7 +142,7 @@ impl Raw {
     fn await_room(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.awaits_room {
             let io = self.io.take().ok_or(io::ErrorKind::NotConnected)?;
-            self.io = Some(register(io.into_inner(), Interest::READABLE | Interest::WRITABLE)?);
+            self.io = Some(kernel::register(io.into_inner(), Interest::READABLE | Interest::WRITABLE)?);
             self.awaits_room = true;
             cx.waker().wake_by_ref();
         }
@@ -156,15 +158,6 @@ impl Raw {
             let _ = rustix::net::shutdown(io.get_ref(), rustix::net::Shutdown::Write);
         }
     }
-}
-
-/// The only unsafe line of the project.
-#[expect(unsafe_code, reason = "tokio cannot check what it asks for; an OwnedFd fulfils it")]
-fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor has to stay open and the same until it is deregistered. An `OwnedFd` never changes its
-    // descriptor and closes it only when dropped; it lives inside the `AsyncFd`, which deregisters before it drops or
-    // returns it and lends it out by shared reference alone, by which it can be neither replaced nor closed.
-    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
 /// Reads from a descriptor that has something.
