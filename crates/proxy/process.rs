@@ -120,6 +120,7 @@ async fn report(what: &str, task: impl Future<Output = io::Result<()>>) {
 }
 
 async fn until_shutdown(services: &Services) {
+    services.state.shutdown_begins().await;
     loop {
         let changed = services.state.changed.notified();
         let servers = || services.pools.all().iter().any(|pool| !pool.with_core(|core, _, _| core.is_drained()));

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use std::{io, thread};
+use std::{io, mem, thread};
 
 use config::Scheduling;
 use pool::WorkerId;
@@ -25,6 +25,8 @@ use crate::socket::Detached;
 
 /// How often deadlines are looked at: time limits are kept to this.
 const TICK: Duration = Duration::from_millis(100);
+/// The same while there is nobody who could have one.
+const REST: Duration = Duration::from_secs(1);
 /// Clients that a worker may have to welcome; more wait at the front door, where they are limited.
 const INBOX: usize = 64;
 
@@ -171,15 +173,25 @@ async fn serve(id: WorkerId, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Park
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut meter = Meter::start();
+    let mut is_resting = false;
     loop {
         tokio::select! {
             parked = inbox.recv() => match parked {
-                Some(parked) => admit(id, parked),
+                Some(parked) => {
+                    if mem::take(&mut is_resting) {
+                        tick.reset_after(TICK);
+                    }
+                    admit(id, parked);
+                }
                 None => return,
             },
             _ = tick.tick() => {
                 call_late(&shared);
                 meter.read(&shared.busy);
+                is_resting = shared.count.load(Ordering::Relaxed) == 0;
+                if is_resting {
+                    tick.reset_after(REST);
+                }
             }
         }
     }
