@@ -86,10 +86,15 @@ pub struct Told {
 }
 
 impl Why {
-    /// Nobody has said that the primary is gone: idle server connections may still be good, and are worth keeping
-    /// until the answer is there, some milliseconds later.
+    /// It may be a false alarm: neither the monitor's table nor the node itself has been asked yet. Server connections are
+    /// worth keeping until they have answered, some milliseconds later.
     pub fn is_suspicion(&self) -> bool {
-        matches!(self, Why::Signal(Signal::AdminShutdown | Signal::Reset | Signal::Eof) | Why::Unhealthy(_))
+        let of_one_server = |signal: &Signal| matches!(signal, Signal::AdminShutdown | Signal::Reset | Signal::Eof);
+        match self {
+            Why::Hinted(_) | Why::Unhealthy(_) => true,
+            Why::Signal(signal) => of_one_server(signal),
+            _ => false,
+        }
     }
 
     /// Whether a human should look at it even before the deadline.

@@ -7,10 +7,15 @@ use std::time::Instant;
 impl<S, W> Pool<S, W> {
     /// Closes the gate for one more reason. Idle servers are closed at once, lent ones on return, arriving ones on
     /// arrival; nobody is served, those who wait keep waiting. [`is_drained`](Pool::is_drained) says when it is done.
+    /// Under [`Hold::Suspicion`] alone nothing is closed: lent servers become idle on return.
     pub fn hold(&mut self, hold: Hold, now: Instant, out: &mut Commands<S, W>) {
         self.gate.set(hold);
-        self.withdraw_handed(CloseReason::Held, out);
-        self.close_all_idle(CloseReason::Held, now, out);
+        if hold.empties() {
+            self.withdraw_handed(CloseReason::Held, out);
+            self.close_all_idle(CloseReason::Held, now, out);
+        } else {
+            self.take_back_handed(now, out);
+        }
         self.review_expiry(now, out);
     }
 
@@ -87,11 +92,31 @@ impl<S, W> Pool<S, W> {
     fn begin_afresh(&mut self, now: Instant, out: &mut Commands<S, W>) {
         self.backoff = Backoff::Working;
         self.awaits_budget = false;
+        self.serve_from_idle(now, out);
         self.open_for_waiters(now, out);
+    }
+
+    /// After a suspicion there are those who wait beside idle servers.
+    fn serve_from_idle(&mut self, now: Instant, out: &mut Commands<S, W>) {
+        while self.serves()
+            && !self.queue.is_empty()
+            && let Some(key) = self.servers.longest_idle()
+        {
+            let server = self.servers.pick_up(key, None);
+            self.settle(key, server, now, out);
+        }
     }
 
     fn close_all_idle(&mut self, reason: CloseReason, now: Instant, out: &mut Commands<S, W>) {
         while self.close_longest_idle(reason, now, out) {}
+    }
+
+    /// Servers handed over but not claimed yet become idle again; the waiters return to their places in line.
+    fn take_back_handed(&mut self, now: Instant, out: &mut Commands<S, W>) {
+        while let Some(key) = self.queue.withdraw_one() {
+            let server = self.servers.pick_up(key, None);
+            self.settle(key, server, now, out);
+        }
     }
 
     /// Servers handed over but not claimed yet are taken back and closed; the waiters return to their places in line.

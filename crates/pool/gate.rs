@@ -17,6 +17,8 @@ pub enum Hold {
     Shutdown,
     /// No node is known to be writable.
     NoPrimary,
+    /// The primary may be about to stop, or it is a false alarm: nobody is served, but servers stay.
+    Suspicion,
     /// A planned failover, with the moment at which whoever coordinates it is taken for lost.
     Failover(Instant),
 }
@@ -26,8 +28,13 @@ impl Hold {
     fn until(self) -> Option<Instant> {
         match self {
             Hold::OperatorUntil(until) | Hold::DatabaseUntil(until) | Hold::Failover(until) => Some(until),
-            Hold::Operator | Hold::Database | Hold::Shutdown | Hold::NoPrimary => None,
+            Hold::Operator | Hold::Database | Hold::Shutdown | Hold::NoPrimary | Hold::Suspicion => None,
         }
+    }
+
+    /// Whether servers that are not lent are closed while it lasts.
+    pub(crate) fn empties(self) -> bool {
+        self != Hold::Suspicion
     }
 
     fn is_same_kind(self, other: Hold) -> bool {
@@ -44,6 +51,11 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn is_open(&self) -> bool {
         self.holds.is_empty()
+    }
+
+    /// Whether servers that are not lent are closed.
+    pub(crate) fn empties(&self) -> bool {
+        self.holds.iter().any(|hold| hold.empties())
     }
 
     pub(crate) fn set(&mut self, hold: Hold) {

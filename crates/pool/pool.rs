@@ -91,8 +91,9 @@ impl<S, W> Pool<S, W> {
         now: Instant,
         out: &mut Commands<S, W>,
     ) -> CheckOut<S> {
-        // No need to look at the gate: while it is closed nothing is idle.
-        if let Some(lent) = self.servers.lend_idle(worker, self.settings.server_round_robin, now) {
+        if self.gate.is_open()
+            && let Some(lent) = self.servers.lend_idle(worker, self.settings.server_round_robin, now)
+        {
             self.note_lent(now);
             return CheckOut::Ready(lent);
         }
@@ -191,7 +192,7 @@ impl<S, W> Pool<S, W> {
         } else if self.servers.is_stale(key) {
             let old_epoch = self.servers.slot(key).epoch < self.servers.epoch();
             Some(if old_epoch { CloseReason::Epoch } else { CloseReason::Reconnect })
-        } else if !self.gate.is_open() {
+        } else if self.gate.empties() {
             Some(CloseReason::Held)
         } else if self.is_surplus() {
             Some(CloseReason::Surplus)
@@ -220,7 +221,11 @@ impl<S, W> Pool<S, W> {
             return self.close(key, server, reason, now, out);
         }
         let worker = self.servers.slot(key).worker;
-        match self.queue.serve(key, worker, self.settings.handover_slack) {
+        let served = match self.gate.is_open() {
+            true => self.queue.serve(key, worker, self.settings.handover_slack),
+            false => None,
+        };
+        match served {
             Some(waker) => {
                 self.servers.hand_over(key, server);
                 out.wake(waker);

@@ -38,6 +38,20 @@ fn a_primary_whose_server_dies_keeps_its_epoch_if_it_comes_back_and_is_left_if_i
 }
 
 #[test]
+fn a_session_that_somebody_ends_costs_the_others_nothing() {
+    let scene = Scene::new();
+    let primary = scene.primary();
+    let (mut victim, mut idle) = (scene.pooler.client(), scene.pooler.client());
+    victim.rows("begin");
+    let pid = victim.value("select pg_backend_pid()");
+    let kept = idle.value("select pg_backend_pid()");
+    scene.formation.psql(primary, &format!("select pg_terminate_backend({pid})")).expect("it is ended");
+    assert_eq!(victim.error("select 1").code, "40001");
+    eventually("it was a false alarm", || scene.pooler.log().contains("goes on with"));
+    assert_eq!(idle.value("select pg_backend_pid()"), kept);
+}
+
+#[test]
 fn commits_that_wait_for_a_standby_are_no_reason_to_stop_or_to_cancel() {
     let scene = Scene::new();
     let table = scene.table("slow");

@@ -43,6 +43,7 @@ fn a_spoofed_notification_costs_a_pause_at_most() {
     let told = |words: &str| scene.pooler.log().matches(words).count();
     eventually("each one is taken back", || told("goes on with") >= 3);
     assert_eq!(told("transactions wait: a notification says"), 3);
+    assert_eq!(told("pool paused"), 0, "no server was closed for it");
     let outcome = writers.finish(&scene);
     assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
     assert_eq!(scene.primary(), primary);

@@ -240,7 +240,7 @@ fn reason_to_wait(services: &Services, pool: Option<Arc<SharedPool>>) -> String 
         Some(Hold::Operator | Hold::OperatorUntil(_)) => "paused".to_owned(),
         Some(Hold::Database | Hold::DatabaseUntil(_)) => "database is paused".to_owned(),
         Some(Hold::Shutdown) => "shutting down".to_owned(),
-        Some(Hold::NoPrimary) => {
+        Some(Hold::NoPrimary | Hold::Suspicion) => {
             let target = pool.target.load();
             if target.followed.as_ref().is_some_and(|followed| followed.standbys.is_some()) {
                 return "no node may be read".to_owned();

@@ -32,7 +32,7 @@ pub(super) fn decision(services: &Arc<Services>, watched: &Arc<Watched>, decisio
     match decision {
         Decision::Hold(hold) => {
             // Pools first: an opening that is given up now must not be begun again.
-            pools.iter().for_each(hold_pool);
+            pools.iter().for_each(if hold.why.is_suspicion() { suspend } else { hold_pool });
             let route = watched.standing().route;
             watched.set_standing(Standing { route, is_open: false, is_expired: hold.expired });
             if hold.expired {
@@ -90,9 +90,17 @@ pub(super) fn hold_pool(pool: &Arc<SharedPool>) {
     pool.with_core(|core, now, out| core.hold(Hold::NoPrimary, now, out));
 }
 
+/// Stops a pool for an alarm that may be false: if it is, nobody has lost a server.
+fn suspend(pool: &Arc<SharedPool>) {
+    pool.with_core(|core, now, out| core.hold(Hold::Suspicion, now, out));
+}
+
 pub(super) fn release(pool: &Arc<SharedPool>) {
     pool.set_hopeless(false);
-    pool.with_core(|core, now, out| core.release(Hold::NoPrimary, now, out));
+    pool.with_core(|core, now, out| {
+        core.release(Hold::NoPrimary, now, out);
+        core.release(Hold::Suspicion, now, out);
+    });
 }
 
 /// Aims a pool at the proved primary; true if it was aimed elsewhere, and its servers are of no more use.

@@ -42,8 +42,12 @@ fn route(number: u64) -> Route {
 }
 
 fn hold(expired: bool) -> Decision {
+    hold_for(Why::NoPrimary, expired)
+}
+
+fn hold_for(why: Why, expired: bool) -> Decision {
     let now = Instant::now();
-    Decision::Hold(failover::Hold { since: now, deadline: now, expired, why: Why::NoPrimary })
+    Decision::Hold(failover::Hold { since: now, deadline: now, expired, why })
 }
 
 fn is_held(pool: &Arc<SharedPool>) -> bool {
@@ -78,6 +82,23 @@ async fn a_pool_is_held_until_a_primary_is_proved_and_then_aimed_at_it() {
     decision(&services, &watched, &Decision::Switch(route(2)));
     assert!(!is_held(&pool) && !pool.is_hopeless() && ports(&pool) == [5002]);
     assert!(pool.with_core(|core, _, _| core.epoch()) > epoch);
+}
+
+#[tokio::test]
+async fn what_may_be_a_false_alarm_closes_the_gate_and_no_server() {
+    let (services, watched) = services();
+    let pool = pool(&services);
+    let holds = || pool.with_core(|core, _, _| core.holds().to_vec());
+    decision(&services, &watched, &Decision::Switch(route(1)));
+    decision(&services, &watched, &hold_for(Why::Unhealthy(NodeId(1)), false));
+    assert_eq!(holds(), [Hold::Suspicion]);
+    decision(&services, &watched, &Decision::Keep(route(1)));
+    assert_eq!(holds(), []);
+    decision(&services, &watched, &hold_for(Why::Unhealthy(NodeId(1)), false));
+    decision(&services, &watched, &hold(false));
+    assert!(holds().contains(&Hold::NoPrimary), "it was none");
+    decision(&services, &watched, &Decision::Switch(route(2)));
+    assert_eq!(holds(), []);
 }
 
 fn early(number: u64) -> Route {

@@ -78,14 +78,14 @@ async fn watch(services: Arc<Services>, watched: Arc<Watched>) {
 /// What a decision means to pools: they are told only when this changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gist {
-    Held { is_expired: bool },
+    Held { is_expired: bool, is_suspicion: bool },
     Open { epoch: u64, early: bool },
 }
 
 impl Gist {
     fn of(decision: &Decision) -> Self {
         match decision {
-            Decision::Hold(hold) => Self::Held { is_expired: hold.expired },
+            Decision::Hold(hold) => Self::Held { is_expired: hold.expired, is_suspicion: hold.why.is_suspicion() },
             Decision::Keep(route) | Decision::Switch(route) => {
                 Self::Open { epoch: route.epoch.number, early: route.early }
             }

@@ -44,6 +44,46 @@ fn a_server_that_arrives_under_a_hold_is_closed() {
 }
 
 #[test]
+fn a_suspicion_serves_nobody_and_closes_nothing() {
+    let mut desk = Desk::with_idle(small(2), 2);
+    let lent = desk.lend(HERE);
+    hold(&mut desk, Hold::Suspicion);
+    let first = desk.queue(HERE);
+    desk.give_back(lent);
+    let first = desk.still_waits(first, 1);
+    let second = desk.queue(HERE);
+    assert_eq!((desk.closed.len(), desk.opens.len(), desk.pool.counts().idle), (0, 0, 2));
+    release(&mut desk, Hold::Suspicion);
+    assert_eq!((desk.claim(first).server, desk.claim(second).server), (1, 2));
+    assert!(desk.closed.is_empty() && desk.opens.is_empty());
+}
+
+#[test]
+fn a_server_that_was_handed_over_before_a_suspicion_is_taken_back_and_kept() {
+    let mut desk = Desk::with_idle(small(1), 1);
+    let lent = desk.lend(HERE);
+    let ticket = desk.queue(HERE);
+    desk.give_back(lent);
+    hold(&mut desk, Hold::Suspicion);
+    let ticket = desk.still_waits(ticket, 1);
+    release(&mut desk, Hold::Suspicion);
+    assert_eq!(desk.claim(ticket).server, 1);
+    assert!(desk.closed.is_empty());
+}
+
+#[test]
+fn a_suspicion_that_is_confirmed_closes_like_any_hold() {
+    let mut desk = Desk::with_idle(small(2), 2);
+    hold(&mut desk, Hold::Suspicion);
+    let ticket = desk.queue(HERE);
+    hold(&mut desk, Hold::NoPrimary);
+    assert_eq!(desk.closed, [(1, CloseReason::Held), (2, CloseReason::Held)]);
+    release(&mut desk, Hold::Suspicion);
+    let _ticket = desk.still_waits(ticket, 1);
+    assert_eq!(desk.pool.holds(), [Hold::NoPrimary]);
+}
+
+#[test]
 fn who_comes_under_a_hold_waits_and_is_served_after_it() {
     let mut desk = Desk::with_idle(small(1), 1);
     hold(&mut desk, Hold::NoPrimary);

@@ -100,6 +100,11 @@ impl Owned {
         self.holds.is_empty() && !self.drained
     }
 
+    /// Nobody is served, and servers stay.
+    pub fn is_suspended(&self) -> bool {
+        !self.drained && !self.holds.is_empty() && self.holds.iter().all(|hold| *hold == Hold::Suspicion)
+    }
+
     pub fn total(&self) -> usize {
         self.alive.len() + self.openings.len()
     }
@@ -239,7 +244,7 @@ impl World {
             let owned = &mut self.pools[index];
             owned.holds.retain(|hold| match hold {
                 Hold::OperatorUntil(until) | Hold::DatabaseUntil(until) | Hold::Failover(until) => now < *until,
-                Hold::Operator | Hold::Database | Hold::Shutdown | Hold::NoPrimary => true,
+                Hold::Operator | Hold::Database | Hold::Shutdown | Hold::NoPrimary | Hold::Suspicion => true,
             });
             while self.pools[index].review_at.is_some_and(|due| due <= self.now) {
                 self.pools[index].review_at = None;

@@ -184,13 +184,14 @@ impl World {
 
     fn a_hold(&self, word: &mut Word) -> Hold {
         let until = self.now + [1, 50, 500][word.choose(3)] * MS;
-        match word.choose(7) {
+        match word.choose(8) {
             0 => Hold::Operator,
             1 => Hold::OperatorUntil(until),
             2 => Hold::Database,
             3 => Hold::DatabaseUntil(until),
             4 => Hold::Shutdown,
             5 => Hold::NoPrimary,
+            6 => Hold::Suspicion,
             _ => Hold::Failover(until),
         }
     }
