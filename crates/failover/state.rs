@@ -110,9 +110,14 @@ impl NodeState {
     }
 
     /// Whether a primary that *reports* this state has been stopped: its keeper reports it after `pg_ctl stop` returned.
+    /// With several standbys the old primary takes part in the election, restarted as a standby: `report_lsn`, which leads
+    /// to `join_secondary`. A primary gets there by way of the others only.
     pub fn proves_stopped(&self) -> bool {
-        use NodeState::{DemoteTimeout, Demoted, Draining, Maintenance, PrepareMaintenance};
-        matches!(self, Draining | DemoteTimeout | Demoted | PrepareMaintenance | Maintenance)
+        use NodeState::{DemoteTimeout, Demoted, Draining, JoinSecondary, Maintenance, PrepareMaintenance, ReportLsn};
+        matches!(
+            self,
+            Draining | DemoteTimeout | Demoted | PrepareMaintenance | Maintenance | ReportLsn | JoinSecondary
+        )
     }
 }
 
@@ -149,6 +154,15 @@ mod tests {
     #[test]
     fn only_states_reported_after_the_stop_prove_it() {
         let proving: Vec<_> = KNOWN.iter().filter(|state| state.proves_stopped()).map(NodeState::name).collect();
-        assert_eq!(proving, ["draining", "demote_timeout", "demoted", "prepare_maintenance", "maintenance"]);
+        let expected = [
+            "draining",
+            "demote_timeout",
+            "demoted",
+            "prepare_maintenance",
+            "maintenance",
+            "report_lsn",
+            "join_secondary",
+        ];
+        assert_eq!(proving, expected);
     }
 }

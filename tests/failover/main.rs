@@ -9,6 +9,7 @@ mod command;
 mod control;
 mod crash;
 mod drill;
+mod election;
 mod hosts;
 mod identity;
 mod inflight;

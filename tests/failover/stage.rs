@@ -63,8 +63,14 @@ impl Stage {
 
     /// Has the monitor say that a node is in this state, and is to stay there.
     pub fn state(&self, node: usize, state: &str) {
+        self.go(node, state, state);
+    }
+
+    /// Has the monitor say that a node is in the one state, and is to change to the other.
+    pub fn go(&self, node: usize, reported: &str, goal: &str) {
         self.write(&format!(
-            "update pooler.nodes set reportedstate = '{state}', goalstate = '{state}' where nodeid = {node}"
+            "update pooler.nodes set reportedstate = '{reported}', goalstate = '{goal}', \
+             statechangetime = clock_timestamp() where nodeid = {node}"
         ));
     }
 

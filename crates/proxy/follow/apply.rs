@@ -41,11 +41,15 @@ pub(super) fn decision(services: &Arc<Services>, watched: &Arc<Watched>, decisio
         }
         Decision::Keep(route) | Decision::Switch(route) => {
             let route = Arc::new(route.clone());
+            let was_early = watched.standing().route.is_some_and(|last| last.early && last.epoch == route.epoch);
             watched.set_standing(Standing { route: Some(route.clone()), is_open: true, is_expired: false });
             let moved = pools.iter().map(|pool| aim(services, &config, pool, &route)).filter(|moved| *moved).count();
             if moved > 0 {
                 cut(services, leads_astray(&config, &watched.name, &route.epoch.identity));
                 services.house.spawn(cut_again(services.clone(), watched.clone(), route.clone()));
+            }
+            if was_early && !route.early {
+                services.house.spawn(early::part_those_who_stay(services.clone(), watched.clone(), route.clone()));
             }
             pools.iter().filter(|pool| early::may_open(&config, pool, &route)).for_each(release);
         }

@@ -34,11 +34,31 @@ fn the_successor_opens_as_soon_as_the_old_primary_is_known_to_have_stopped() {
 
 #[test]
 fn every_state_reported_after_the_stop_will_do() {
-    for state in ["draining", "demote_timeout", "demoted", "prepare_maintenance", "maintenance"] {
+    let states = ["draining", "demote_timeout", "demoted", "prepare_maintenance", "maintenance"];
+    for state in states.into_iter().chain(["report_lsn", "join_secondary"]) {
         let mut s = planned();
         s.state(1, state).fails(1, Failure::Refused).round();
         assert!(is_early(&s), "{state}");
     }
+}
+
+#[test]
+fn the_winner_of_an_election_opens_when_it_is_promoted_and_no_other() {
+    let mut s = Scene::with(3, Settings { early_open: true, ..settings(Truth::Monitor) });
+    let until = s.now + 25_000 * MS;
+    s.tell(Event::PlannedBegun { until });
+    s.state(1, "draining->report_lsn").fails(1, Failure::Refused);
+    s.state(2, "report_lsn").state(3, "secondary->report_lsn").fails(3, Failure::NotReady).round();
+    waits!(s, Why::NoPrimary);
+    s.state(1, "report_lsn->join_secondary").answers(1, standby());
+    s.state(2, "prepare_promotion->wait_primary").state(3, "report_lsn->join_secondary").answers(3, standby()).round();
+    waits!(s, Why::NoPrimary);
+    s.answers(2, primary(6)).probe(2);
+    assert!(is_early(&s), "{:?}", s.last);
+    s.state(1, "join_secondary").fails(1, Failure::Refused).hint(1, "join_secondary").round();
+    assert!(is_early(&s), "what becomes of the others does not stop it: {:?}", s.last);
+    s.state(2, "wait_primary").round();
+    assert!(s.serves(2) && !is_early(&s));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::chair::{Chair, Failed};
 use super::history::{Kind, Record};
-use super::{Progress, drain};
+use super::{Progress, drain, wake};
 use crate::clock::Micros;
 use crate::follow::watched::{Watched, address};
 use crate::follow::{probing, session};
@@ -282,10 +282,21 @@ impl Drive {
     }
 
     async fn wait_for_successor(&mut self) -> Result<Option<Input>, LoginError> {
-        let (watched, sender) = (self.watched.clone(), self.sender.clone());
+        let (services, watched, sender) = (self.services.clone(), self.watched.clone(), self.sender.clone());
+        let until = Instant::now() + self.plan.limits.expiry;
         if let Some(from) = self.from.clone() {
             tokio::spawn(async move {
-                let (endpoint, moved) = drain::opened(&watched, &from).await;
+                let opened = drain::opened(&watched, &from);
+                tokio::pin!(opened);
+                let (endpoint, moved) = tokio::select! {
+                    opened = &mut opened => opened,
+                    woken = wake::keepers(&services, &watched, until.into()) => {
+                        if let Err(error) = woken {
+                            info!("formation {}: keepers cannot be told again: {error}", watched.name);
+                        }
+                        opened.await
+                    }
+                };
                 let _ = sender.send(Input::Opened { who: Who::Here, endpoint: endpoint.to_string(), moved }).await;
             });
         }

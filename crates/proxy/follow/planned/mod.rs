@@ -6,6 +6,7 @@ mod chair;
 mod drain;
 mod drive;
 mod history;
+mod wake;
 
 use std::sync::Arc;
 
