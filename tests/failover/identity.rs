@@ -1,7 +1,41 @@
 //! Nodes that are not who they should be, and the operator's word.
 
+use std::thread;
+
+use lab::{Formation, Member, Options, Postgres};
+
 use crate::harness::eventually;
+use crate::scene::Scene;
 use crate::stage::{As, Stage, await_row};
+
+/// The pooler is sent to another server in a node's place.
+struct Replaced<'a> {
+    formation: &'a Formation,
+    node: Member,
+}
+
+impl Drop for Replaced<'_> {
+    fn drop(&mut self) {
+        let put_right = self.formation.detour(self.node, None);
+        assert!(thread::panicking() || put_right.is_ok(), "{put_right:?}");
+    }
+}
+
+#[test]
+fn a_server_of_another_system_in_the_primarys_place_is_not_served() {
+    let foreign = Postgres::start(Options::default()).expect("a server starts");
+    let scene = Scene::new();
+    let (formation, node): (&Formation, _) = (&scene.formation, scene.primary());
+    let mut client = scene.pooler.client();
+    client.value("select 1");
+    formation.detour(node, Some(foreign.port())).expect("the view can be changed");
+    let replaced = Replaced { formation, node };
+    let why = format!("node {} has the system identifier", node.to_string().trim_start_matches("node"));
+    scene.await_row("it says why", |row| row["why"].starts_with(&why));
+    client.send_query("show port");
+    drop(replaced);
+    assert_eq!(client.answer().expect("it has only waited")[0][0], Some(scene.primary_port().to_string()));
+}
 
 #[test]
 fn a_primary_that_cannot_follow_the_last_one_waits_for_an_operators_word() {

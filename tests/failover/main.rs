@@ -15,6 +15,7 @@ mod identity;
 mod inflight;
 mod monitor;
 mod monitors;
+mod orphans;
 mod partition;
 mod planned;
 mod poolers;
