@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use failover::{Event, Identity, Input, Order, Outcome, Plan, Procedure, ProcedureId, Said, Who, candidate};
+use failover::{
+    Endpoint, Event, Health, Identity, Input, Order, Outcome, Plan, Procedure, ProcedureId, Said, Who, Word, candidate,
+};
 use protocol::messages;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -14,8 +17,9 @@ use super::chair::{Chair, Failed};
 use super::history::{Kind, Record};
 use super::{Progress, drain, wake};
 use crate::clock::Micros;
+use crate::follow::probing;
+use crate::follow::session::{self, Account};
 use crate::follow::watched::{Watched, address};
-use crate::follow::{probing, session};
 use crate::random;
 use crate::server::login::LoginError;
 use crate::services::{Services, lock};
@@ -234,20 +238,23 @@ impl Drive {
         Ok(None)
     }
 
-    /// On a session of its own, so that the operator can end it all meanwhile.
+    /// On sessions of their own, so that the operator can end it all meanwhile. An election restarts every standby, too:
+    /// so they do the same, after the primary, because they can only write what it has. What one of them leaves undone
+    /// takes its time later, and that is all.
     fn checkpoint(&self) {
         let (services, watched, sender) = (self.services.clone(), self.watched.clone(), self.sender.clone());
         let (from, limit) = (self.from.clone(), self.plan.limits.checkpoint);
+        let mut standbys = watched.report().nodes;
+        standbys.retain(|node| !node.is_target && node.word == Word::InRecovery && node.health == Some(Health::Good));
         tokio::spawn(async move {
-            let account = probing::account(&services, &watched.name);
-            let done = async {
-                let Some(from) = from else { return Err(LoginError::GivenUp) };
-                let mut wire = session::open(&services, &account, &address(&from.endpoint)).await?;
-                let mut request = Vec::new();
-                messages::query(&mut request, b"checkpoint");
-                session::ask(&mut wire, &request, |_, _| {}).await.map(drop)
-            };
+            let account = Arc::new(probing::account(&services, &watched.name));
+            let write = |node: Endpoint| write_out(services.clone(), account.clone(), node);
+            let done = async { write(from.ok_or(LoginError::GivenUp)?.endpoint).await };
             let done = timeout(limit, done).await.unwrap_or(Err(LoginError::Timeout));
+            if done.is_ok() && standbys.len() > 1 {
+                let all: JoinSet<_> = standbys.into_iter().map(|node| write(node.endpoint)).collect();
+                let _ = timeout(limit, all.join_all()).await;
+            }
             let done = done.map_err(|error| format!("{error} (as {})", account.user));
             let _ = sender.send(Input::Checkpointed(done)).await;
         });
@@ -313,4 +320,12 @@ impl Drive {
             chair.leave().await;
         }
     }
+}
+
+/// Has a node write its memory to disk.
+async fn write_out(services: Arc<Services>, account: Arc<Account>, node: Endpoint) -> Result<(), LoginError> {
+    let mut wire = session::open(&services, &account, &address(&node)).await?;
+    let mut request = Vec::new();
+    messages::query(&mut request, b"checkpoint");
+    session::ask(&mut wire, &request, |_, _| {}).await.map(drop)
 }

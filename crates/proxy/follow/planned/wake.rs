@@ -25,7 +25,7 @@ const EVERY: Duration = Duration::from_millis(20);
 /// to stop.
 const AWAITED: &str = "(goalstate::text in ('fast_forward', 'prepare_promotion', 'stop_replication') or \
     (goalstate::text in ('draining', 'prepare_maintenance', 'report_lsn') and \
-    statechangetime < pg_catalog.clock_timestamp() - interval '300 ms'))";
+    statechangetime < pg_catalog.clock_timestamp() - interval '150 ms'))";
 
 /// Repeats it until that moment; the owner ends it earlier, as soon as there is a successor. Without it a failover takes
 /// its time, and that is all: so errors end it.
