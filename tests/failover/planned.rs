@@ -1,5 +1,7 @@
 //! The pooler itself moves the primary.
 
+use std::time::Duration;
+
 use lab::Member;
 
 use crate::command::Failover;
@@ -7,6 +9,7 @@ use crate::harness::{Client, Setup, eventually};
 use crate::scene::Scene;
 use crate::writers::Writers;
 
+const LIMIT: Duration = Duration::from_secs(30);
 const STEPS: [&str; 7] = ["lock", "check", "poolers", "checkpoint", "pause", "commit", "open"];
 
 /// A failover that waits for the end of a transaction.
@@ -151,4 +154,37 @@ fn a_monitor_that_dies_in_the_pause_stops_it_and_traffic_goes_on() {
     assert_eq!(refused.code, "55000");
     scene.formation.restart(Member::Monitor).expect("it comes back");
     assert_eq!(scene.primary(), before);
+}
+
+/// For good: a standby that allows fewer than its primary ever did does not start. So it is also the first to allow more.
+fn allow_prepared_transactions(scene: &Scene) {
+    let (primary, mut nodes) = (scene.primary(), scene.formation.nodes());
+    nodes.sort_by_key(|node| *node == primary);
+    for node in nodes {
+        scene.formation.psql(node, "alter system set max_prepared_transactions = 5").expect("it can be set");
+        // Its keeper starts it again.
+        scene.formation.kill_postgres(node).expect("it can be killed");
+        let shown = || scene.formation.psql(node, "show max_prepared_transactions");
+        eventually("it is there again", || shown().is_ok_and(|shown| shown == "5"));
+        scene.formation.wait_stable(LIMIT).expect("the formation is stable");
+    }
+}
+
+#[test]
+#[ignore = "slow: make soak"]
+fn a_prepared_transaction_is_committed_on_the_next_primary() {
+    let scene = Scene::new();
+    allow_prepared_transactions(&scene);
+    scene.await_row("it is proved", |row| row["gate"] == "open" && row["target"] == "yes");
+    scene.await_row("a successor", |row| row["goal"] == "secondary" && row["says"] == "is in recovery");
+    let (table, before) = (scene.table("two_phases"), scene.primary());
+    let mut client = scene.pooler.client();
+    client.rows("begin");
+    client.rows(&format!("insert into {table} values (1, 1)"));
+    client.rows("prepare transaction 'half way'");
+    Failover::run(&scene.pooler, "").expect("it is possible");
+    assert_ne!(scene.primary(), before);
+    assert_eq!(client.value("select gid from pg_prepared_xacts"), "half way");
+    client.rows("commit prepared 'half way'");
+    assert_eq!(client.value(&format!("select count(*) from {table}")), "1");
 }
