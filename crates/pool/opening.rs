@@ -72,7 +72,8 @@ impl<S, W> Pool<S, W> {
         self.servers.longest_idle_since()
     }
 
-    /// Gives up the server that was idle longest for a sibling pool. That somebody is idle means that nobody waits here.
+    /// Gives up the server that was idle longest for a sibling pool. That somebody is idle means that nobody waits here,
+    /// or may be served.
     /// As in PgBouncer, `min_pool_size` does not protect it. False if nothing is idle.
     pub fn evict_idle(&mut self, now: Instant, out: &mut Commands<S, W>) -> bool {
         self.close_longest_idle(CloseReason::Evicted, now, out)

@@ -49,12 +49,11 @@ fn of_three(edit: impl FnOnce(Setup) -> Setup) -> (Stage, Pooler) {
 }
 
 #[test]
-fn what_a_keeper_has_slept_over_is_repeated_to_it() {
+fn what_the_winner_of_an_election_has_slept_over_is_repeated_to_it() {
     let (stage, pooler) = of_three(|setup| setup);
     let mut keeper = keeper(&stage);
     let mut failover = Failover::begin(&pooler, "");
     failover.await_step("commit");
-    await_hint(&mut keeper, 1, "primary", "draining");
     elect(&stage);
     // Again and again, for as long as it does not move.
     for _ in 0..2 {

@@ -18,6 +18,28 @@ fn a_spoofed_hint_costs_a_pause_until_monitor_and_node_agree() {
 }
 
 #[test]
+fn a_stop_is_a_suspicion_until_the_monitors_table_or_the_node_confirms_it() {
+    let is_suspicion = |s: &Scene| matches!(s.follower.decision(), Decision::Hold(hold) if hold.why.is_suspicion());
+    let stops: [fn(&mut Scene); 3] = [
+        |s| _ = s.hint(1, "primary->draining"),
+        |s| _ = s.signal(Signal::AdminShutdown),
+        |s| _ = s.tell(Event::Hint(Hint { health: Health::Bad, ..hint(1, "primary") })),
+    ];
+    for stop in stops {
+        let mut s = Scene::of(2);
+        stop(&mut s);
+        assert!(is_suspicion(&s), "{:?}", s.last);
+        s.state(1, "primary->draining").snapshot();
+        waits!(s, Why::NoPrimary);
+        let mut s = Scene::of(2);
+        stop(&mut s);
+        s.snapshot().fails(1, Failure::Refused).probe(1);
+        waits!(s, Why::Unreachable(..));
+        assert!(!is_suspicion(&s));
+    }
+}
+
+#[test]
 fn every_goal_that_does_not_write_stops() {
     for goal in ["draining", "demote_timeout", "demoted", "prepare_maintenance", "dropped", "report_lsn", "nonsense"] {
         let mut s = Scene::of(2);
