@@ -193,8 +193,8 @@ settings! {
     reserve_pool_timeout: Timeout = after(5), reload();
     /// File used instead of /etc/resolv.conf.
     resolv_conf: String = String::new(), restart().only(&[""], NO_DNS);
-    /// Find out whether a COMMIT that a failover interrupted was made.
-    resolve_commit: bool = false, reload().only(&["0"], "resolving commits is not available in this version");
+    /// Find out whether a COMMIT was made whose server was lost; a user of the pooler's needs REPLICATION for it.
+    resolve_commit: bool = false, reload();
     /// Reads from one connection before others get their turn. 0 = no limit.
     sbuf_loopcnt: u32 = 5, reload().inert("the runtime shares out the time");
     /// Iterations of SCRAM keys derived from plain passwords (RFC 7677 asks for 4096 at least).

@@ -105,7 +105,6 @@ fn what_is_not_available_is_refused_plainly() {
         ("auth_ldap_options = 'x'", "auth_ldap_options: LDAP is not available in this version; leave it out"),
         ("syslog = 1", "syslog"),
         ("peer_id = 1", "peering"),
-        ("resolve_commit = 1", "resolving commits is not available"),
         ("dns_zone_check_period = 1", "operating system"),
         ("resolv_conf = 'f'", "operating system"),
         ("[peers.1]\nhost = 'x'", "x.toml:1:8: peers.1: peering is not available"),

@@ -23,6 +23,7 @@ mod follower;
 mod hint;
 mod member;
 mod node;
+pub mod outcome;
 mod planned;
 mod probe;
 mod proof;

@@ -1,5 +1,6 @@
 //! What a server still owes for what it was sent, and when it is at rest.
 
+mod inquiry;
 mod lost;
 mod referred;
 mod statements;
@@ -7,6 +8,7 @@ mod traces;
 
 use std::collections::VecDeque;
 
+pub use inquiry::Inquiry;
 use referred::Referred;
 pub(crate) use statements::Prepared;
 use thiserror::Error;
@@ -77,6 +79,8 @@ pub struct Exchange {
     referred: Referred,
     /// What may be left behind in the session.
     left: Left,
+    /// What has come of the question before a COMMIT.
+    inquiry: Inquiry,
 }
 
 /// Proof that a server is idle, outside any transaction, and owes nothing.
@@ -109,6 +113,8 @@ enum Owed {
     SilentParse,
     SilentClose,
     SilentSync,
+    /// Several messages of our own that ask a question, up to the Close of its statement.
+    Question,
     /// A Parse, and a Close, that we answer ourselves when it is their turn.
     OwnParse,
     OwnClose,
@@ -120,7 +126,7 @@ impl Owed {
             Self::NotedParse | Self::NotedClose | Self::SilentParse | Self::SilentClose => true,
             Self::OwnParse | Self::OwnClose | Self::Refused => true,
             Self::Query | Self::FunctionCall | Self::Parse | Self::Bind | Self::Describe => false,
-            Self::NamedBind | Self::NamedDescribe => false,
+            Self::NamedBind | Self::NamedDescribe | Self::Question => false,
             Self::Execute | Self::Close | Self::Sync | Self::SilentSync | Self::CopyEnd => false,
         }
     }
@@ -225,6 +231,7 @@ impl Default for Exchange {
             cut_off: None,
             referred: Referred::default(),
             left: Left::default(),
+            inquiry: Inquiry::default(),
         }
     }
 }
@@ -380,6 +387,7 @@ impl Exchange {
             B::ParameterStatus => Some(Reply::Parameter),
             B::Authentication | B::BackendKeyData | B::NegotiateProtocolVersion => None,
         }
+        .or_else(|| self.answers_question(tag, header, body))
         .or_else(|| self.in_doubt())
         .ok_or(violation)
     }
@@ -474,6 +482,9 @@ impl Exchange {
         if self.owed.is_empty() {
             (self.risk, self.opens) = (None, false);
         }
+        if answered != Some(Owed::SilentSync) {
+            self.inquiry.is_over();
+        }
         Some(if answered == Some(Owed::SilentSync) { Reply::Drop } else { Reply::Ready(status) })
     }
 
@@ -496,7 +507,12 @@ impl Exchange {
                 if failed.is_reference() && fields.is_about_outdated_plan() {
                     self.referred.note_outdated();
                 }
+                let is_question = *failed == Owed::Question;
                 self.skip();
+                if is_question {
+                    self.question_failed();
+                    return Reply::Error;
+                }
                 if let Some(why) = refused {
                     return Reply::NoRoom(why);
                 }
@@ -528,6 +544,9 @@ impl Exchange {
             }
             if skipped.is_reference() {
                 self.referred.pop();
+            }
+            if skipped == Owed::Question {
+                self.inquiry = Inquiry::None;
             }
             has_failed = false;
         }
@@ -650,6 +669,7 @@ impl Exchange {
         (*status, *copy, *risk, *suspicion, *cut_off) = (TxStatus::Idle, Copying::No, None, None, None);
         (self.opens, self.completed, self.failed, self.ended) = (false, false, false, false);
         self.left.clear();
+        self.inquiry = Inquiry::None;
         let Self { copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch, .. } = self;
         for flag in [copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch] {
             *flag = false;

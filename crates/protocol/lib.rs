@@ -5,6 +5,7 @@
 
 pub mod backend;
 mod changes;
+pub mod commits;
 pub mod deallocate;
 pub mod exchange;
 pub mod fields;

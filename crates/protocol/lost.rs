@@ -3,6 +3,7 @@
 //! A commit counts as acknowledged by ReadyForQuery alone. FATAL 57P01 says that what ran was rolled back; the end of
 //! the connection says nothing, and neither does a notice.
 
+mod commit;
 pub(crate) mod names;
 
 use names::Names;

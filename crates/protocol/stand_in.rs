@@ -112,6 +112,11 @@ impl StandIn {
         stand_in
     }
 
+    /// It has turned out that nothing is left of the transaction.
+    pub fn is_rolled_back(&mut self) {
+        self.fate = Fate::RolledBack;
+    }
+
     /// What is known of the transaction that was lost.
     pub fn fate(&self) -> Fate {
         self.fate

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use protocol::Exchange;
+use protocol::commits::Commits;
 use protocol::params::Params;
 
 use crate::socket::Socket;
@@ -271,6 +272,8 @@ pub struct Desk {
     pub down: Flow,
     /// Their conversation.
     pub exchange: Exchange,
+    /// What the client commits by, where that is of interest (setting `resolve_commit`).
+    pub commits: Commits,
     /// What it has cost so far, and has not been added up.
     pub usage: Usage,
     /// A message in `up` waits for more of itself before it can be judged.
@@ -287,6 +290,7 @@ impl Desk {
     /// Makes it fit for the next server; what the client has sent ahead stays.
     pub fn next_conversation(&mut self) {
         self.exchange.reset();
+        self.commits.reset();
         self.usage = Usage::default();
         self.half_judged = false;
         self.params_before = None;

@@ -9,6 +9,7 @@ use pool::{Budget, WorkerId};
 use protocol::params::{Interner, Params, Tracked};
 use protocol::statements::Taken;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tracing::info;
 
 use crate::client::handle::ClientHandle;
@@ -42,6 +43,8 @@ pub struct Services {
     pub pools: PoolTable,
     /// Formations whose primaries are followed.
     pub follow: Follow,
+    /// Turns of those who find out what has become of a COMMIT.
+    pub look_ups: Semaphore,
     /// Limits across pools.
     pub budget: Mutex<Budget>,
     /// What prepared statements take.
@@ -62,6 +65,8 @@ pub struct Services {
     pub authenticator: Authenticator,
     /// Errors that clients were given, by SQLSTATE.
     pub errors: ErrorCounts,
+    /// COMMITs whose outcome was looked for after a loss, by outcome.
+    pub commit_outcomes: ErrorCounts,
     /// Logins that failed, by reason.
     pub auth_failures: ErrorCounts,
     /// Told of each configuration that comes into force.
@@ -83,6 +88,7 @@ impl Services {
             servers: Servers::default(),
             pools: PoolTable::default(),
             follow: Follow::default(),
+            look_ups: Semaphore::new(crate::follow::LOOK_UPS),
             budget: Mutex::default(),
             statements: Arc::default(),
             tls: ArcSwap::from_pointee(tls),
@@ -93,6 +99,7 @@ impl Services {
             house,
             authenticator: Authenticator::default(),
             errors: ErrorCounts::default(),
+            commit_outcomes: ErrorCounts::default(),
             auth_failures: ErrorCounts::default(),
             reloaded: OnceLock::new(),
             state: State::default(),

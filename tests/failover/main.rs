@@ -20,6 +20,7 @@ mod partition;
 mod planned;
 mod poolers;
 mod program;
+mod resolve;
 mod scene;
 mod soak;
 mod stage;

@@ -85,6 +85,6 @@ impl Exchange {
 
 impl Owed {
     fn is_silent(self) -> bool {
-        matches!(self, Self::SilentParse | Self::SilentClose | Self::SilentSync)
+        matches!(self, Self::SilentParse | Self::SilentClose | Self::SilentSync | Self::Question)
     }
 }

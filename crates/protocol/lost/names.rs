@@ -16,6 +16,12 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// Forgets all, but keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        self.statements.clear();
+        self.portals.clear();
+    }
+
     /// Notes a Parse: what is parsed.
     pub(crate) fn parse(&mut self, body: &[u8]) -> Step {
         let (name, rest) = cstr(body);

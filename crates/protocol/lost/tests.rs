@@ -353,6 +353,58 @@ fn a_request_that_no_server_will_see_takes_the_block_with_it_that_it_begins() {
     assert_eq!(scene.heard.join(" "), "E:lost Z:E E:25P02 Z:E C:ROLLBACK Z:I server:Q");
 }
 
+/// What a client hears whose COMMIT turns out to have been made, if that can be found out.
+fn if_made(script: &str) -> Option<String> {
+    let mut scene = Scene::default();
+    for word in script.split_whitespace().filter(|word| *word != ">") {
+        let is_reply = word.starts_with('<');
+        let (tag, text) = word.trim_start_matches('<').split_once(':').unwrap_or((word.trim_start_matches('<'), ""));
+        let message = message(!is_reply, tag.as_bytes()[0], &text.replace('_', " "));
+        if is_reply { scene.replies(&message) } else { scene.sends(&message) }
+    }
+    let (position, client) = (scene.exchange.lose(), &scene.client);
+    let sent = Some(&scene.sent[..]);
+    let loss = Loss { cause: Cause::Silent, position, sent, has_reached: true, withheld: None, client };
+    let answers = loss.commit(&loss.verdict())?;
+    scene.hears(&answers);
+    Some(scene.heard.join(" "))
+}
+
+#[test]
+fn a_commit_that_was_made_has_the_answers_that_are_due() {
+    for (script, expected) in [
+        ("Q:commit", "C:COMMIT Z:I"),
+        ("Q:end; <C:COMMIT", "Z:I"),
+        ("P:commit B E S", "1 2 C:COMMIT Z:I"),
+        ("P:commit B E S <1 <2", "C:COMMIT Z:I"),
+        ("P:s=commit B:s E C:s S <1", "2 C:COMMIT 3 Z:I"),
+        ("P:commit B E S <1 <2 <C:COMMIT", "Z:I"),
+        ("Q:insert Q:commit <C <Z:T", "C:COMMIT Z:I"),
+    ] {
+        assert_eq!(if_made(&format!("Q:begin <C <Z:T {script}")).as_deref(), Some(expected), "{script}");
+    }
+}
+
+#[test]
+fn what_is_more_than_one_commit_of_a_block_stays_unknown() {
+    for script in [
+        "Q:begin <C <Z:T Q:commit Q:select",
+        "Q:begin <C <Z:T Q:insert Q:commit",
+        "Q:begin <C <Z:T Q:insert;commit",
+        "Q:begin <C <Z:T Q:commit_and_chain",
+        "Q:begin <C <Z:T Q:prepare_transaction_'x'",
+        "Q:begin <C <Z:T P:insert B E P:commit B E S",
+        "Q:begin <C <Z:T P:commit B E",
+        "Q:begin <C <Z:T P:commit D B E S",
+        "Q:begin <C <Z:T Q:rollback",
+        "Q:begin <C <Z:T P:commit B E S <1 <E",
+        "Q:commit",
+        "Q:insert",
+    ] {
+        assert_eq!(if_made(script), None, "{script}");
+    }
+}
+
 mod laws {
     use super::*;
     use proptest::prelude::*;

@@ -13,6 +13,7 @@ use super::handle::Doing;
 use super::session::{Client, Farewell};
 use crate::error::{ClientError, Lost};
 use crate::flow::{Desk, LentDesk};
+use crate::follow::Outcome;
 use crate::pools::Lease;
 use crate::worker::Presence;
 
@@ -36,12 +37,13 @@ impl Client {
     ///
     /// # Errors
     /// The session cannot go on.
-    pub(super) fn lose(&mut self, desk: &mut LentDesk, mut lease: Lease, lost: Lost) -> Result<(), ClientError> {
+    pub(super) async fn lose(&mut self, desk: &mut LentDesk, mut lease: Lease, lost: Lost) -> Result<(), ClientError> {
         self.presence.handle.set_server(0);
         self.pool.add_usage(Some(&desk.usage));
         // What a transaction was about to leave is gone with it; what earlier ones have left, with the server.
         let had_state = desk.exchange.is_unsettled() || self.pin.as_ref().is_some_and(|pin| !pin.kinds().is_none());
         self.pin = None;
+        let inquiry = desk.exchange.take_inquiry();
         let position = desk.exchange.lose();
         desk.exchange.tell(&mut self.statements);
         desk.exchange.undo(&mut self.statements, &mut lease.server().statements);
@@ -61,16 +63,29 @@ impl Client {
         if sent.is_none() {
             desk.up.withdraw();
         }
-        let verdict = lost::Loss {
+        let loss = lost::Loss {
             cause: if lost == Lost::Terminated { Cause::Terminated } else { Cause::Silent },
             position,
             sent: sent.map(|len| first(desk.up.unjudged(), len)),
             has_reached,
             withheld: is_first.then(|| desk.down.waiting()),
             client: &self.statements,
-        }
-        .verdict();
+        };
+        let mut verdict = loss.verdict();
+        let commit = inquiry.and_then(|row| Some((row, loss.commit(&verdict)?)));
         desk.leaving = false;
+        if let (Some((row, answers)), Verdict::StandIn(stand_in, _), Some(len)) = (commit, &mut verdict, sent) {
+            match self.find_out(desk, &row).await {
+                Outcome::Committed => {
+                    desk.up.skip(len);
+                    desk.down.insert(&answers);
+                    desk.next_conversation();
+                    return Ok(());
+                }
+                Outcome::RolledBack => stand_in.is_rolled_back(),
+                Outcome::Unknown => {}
+            }
+        }
         match verdict {
             Verdict::Nothing => {}
             Verdict::Again => {

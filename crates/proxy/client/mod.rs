@@ -1,5 +1,6 @@
 //! A client's life after login: its rules, its session, and what others see of it.
 
+mod commit;
 pub mod handle;
 mod lost;
 mod pins;

@@ -11,6 +11,7 @@ use protocol::statements::ClientStatements;
 use protocol::traces::Kinds;
 use protocol::{AtRest, Header};
 
+use super::commit::Turn;
 use super::handle::{ClientHandle, Doing};
 use super::prepared::Judged;
 use super::rules::Rules;
@@ -198,6 +199,13 @@ impl Relay<'_> {
             }
             if header.tag == b'Q' && self.rules.disable_pqexec {
                 return Err(refused(ClientError::SimpleQueryDisallowed));
+            }
+            if self.rules.resolves {
+                match self.inquire(header) {
+                    Turn::Goes => {}
+                    Turn::Waits => return Ok(()),
+                    Turn::Gone => continue,
+                }
             }
             let header = match self.judge(header)? {
                 Judged::Plain(header) => header,

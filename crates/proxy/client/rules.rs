@@ -38,6 +38,8 @@ pub struct Rules {
     pub reset_always: bool,
     /// Whether what a transaction leaves in its session is found out, and follows its client or keeps the server.
     pub settles: bool,
+    /// Whether the outcome of a COMMIT is found out whose server was lost.
+    pub resolves: bool,
     /// What may not be left there.
     pub refused: Kinds,
     /// What a client is warned of that it has left there.
@@ -91,6 +93,7 @@ impl Rules {
             reset: if global.server_reset_query.is_empty() { None } else { query(&global.server_reset_query) },
             reset_always: global.server_reset_query_always,
             settles: pool.pool_mode != PoolMode::Session && !global.server_reset_query_always,
+            resolves: global.resolve_commit && pool.pool_mode == PoolMode::Transaction,
             refused: kinds(pool.session, Pinning::Refuse),
             warned: kinds(pool.session, Pinning::Warn),
             max_pinned: pool.max_pinned as usize,

@@ -336,7 +336,7 @@ impl Client {
                 }
                 Err(Box::pin(self.dismiss(rest, error)).await)
             }
-            End::Lost(lost) => match self.lose(desk, lease, lost) {
+            End::Lost(lost) => match Box::pin(self.lose(desk, lease, lost)).await {
                 Ok(()) => Ok(None),
                 Err(error) => {
                     let rest = (desk.down.take_cleared(), desk.down.is_inside_message());

@@ -18,7 +18,7 @@ use crate::tls::ServerTls;
 use crate::wire::Wire;
 
 /// Longest message of a monitor or node.
-const MAX_MESSAGE: usize = 1 << 16;
+const MAX_MESSAGE: usize = 1 << 18;
 /// Most rows of one answer.
 const MAX_ROWS: usize = 1000;
 
@@ -45,6 +45,19 @@ pub struct Account {
 /// # Errors
 /// What the server says, or why it cannot be reached.
 pub async fn open(services: &Services, account: &Account, endpoint: &Endpoint) -> Result<Wire, LoginError> {
+    open_with(services, account, endpoint, None).await
+}
+
+/// The same with one more startup parameter.
+///
+/// # Errors
+/// What the server says, or why it cannot be reached.
+pub async fn open_with(
+    services: &Services,
+    account: &Account,
+    endpoint: &Endpoint,
+    parameter: Option<(&str, &str)>,
+) -> Result<Wire, LoginError> {
     let Account { user, dbname, secret, global, tls } = account;
     let ttls = Ttls { found: global.dns_max_ttl, failed: global.dns_nxdomain_ttl };
     let dialed = dial::dial(&services.dns, ttls, endpoint, global).await;
@@ -57,7 +70,8 @@ pub async fn open(services: &Services, account: &Account, endpoint: &Endpoint) -
         Endpoint::Unix(..) => None,
     };
     let startup = [("user", &**user), ("database", &**dbname), ("application_name", "pooler")];
-    let startup = startup.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+    let startup = startup.into_iter().chain(parameter);
+    let startup: Vec<_> = startup.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
     let binding = Binding::new(global.server_channel_binding, secured.as_ref());
     let credentials = Credentials { secret: secret.clone(), ..Credentials::default() };
     let mut wire = Wire::new(socket, MAX_MESSAGE);

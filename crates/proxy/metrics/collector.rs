@@ -199,6 +199,8 @@ impl Page<'_> {
         let handshakes = door.iter().map(|thread| thread.handshakes).sum();
         self.counter("pooler_tls_handshakes", "TLS handshakes with clients that ended well", handshakes)?;
         self.counts("pooler_auth_failures", "Logins that failed, by reason", "reason", &services.auth_failures)?;
+        let (name, help) = ("pooler_commit_outcomes", "COMMITs whose outcome was looked for after a loss, by outcome");
+        self.counts(name, help, "outcome", &services.commit_outcomes)?;
         let (name, help) = ("pooler_certificate_expiry_timestamp_seconds", "When a certificate in use expires");
         self.metric(name, help, MetricType::Gauge, |mut metric| {
             services.tls.load().expiries().try_for_each(|expiry| {

@@ -96,6 +96,15 @@ pub async fn attempt(services: &Services, pool: &SharedPool) -> Result<(), Serve
     Ok(())
 }
 
+/// A session for a question about this pool's servers, at one of them and admitted like them. It is no server of the pool's.
+///
+/// # Errors
+/// What the server says, or why it cannot be reached.
+pub async fn session(services: &Services, pool: &SharedPool, target: &Target) -> Result<(Endpoint, Wire), LoginError> {
+    let (endpoint, dialed, _) = connect(services, pool, target).await?;
+    Ok((endpoint.clone(), Wire::new(dialed.socket, MAX_LOGIN_MESSAGE)))
+}
+
 async fn connect<'a>(
     services: &Services,
     pool: &SharedPool,
