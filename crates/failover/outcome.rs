@@ -11,7 +11,7 @@ mod mark;
 use std::fmt;
 
 pub use history::History;
-pub use mark::Mark;
+pub use mark::{Mark, Seen};
 
 use crate::node::number;
 use crate::{Answer, BadRow, Lsn, SystemId};
@@ -124,8 +124,8 @@ pub struct Found<'a> {
     pub status: Status,
     /// Its timeline's history, if that was read.
     pub history: Option<&'a History>,
-    /// Whether its write-ahead log has the mark, if that was looked for.
-    pub is_marked: Option<bool>,
+    /// What its write-ahead log has in the mark's place, if that was looked at.
+    pub seen: Option<Seen>,
 }
 
 /// What follows.
@@ -171,11 +171,12 @@ pub fn judge(asked: &Asked, found: &Found<'_>) -> Next {
             Some(Some(_)) => {}
         }
     }
-    match (found.status, found.is_marked) {
+    match (found.status, found.seen) {
         (Status::InProgress, _) => Next::Wait("its id is in progress"),
         (_, None) => Next::LookForMark,
-        (_, Some(false)) => Next::Unknown("its id is committed, but its mark is not there"),
-        (_, Some(true)) => Next::Committed,
+        (_, Some(Seen::Mark)) => Next::Committed,
+        (_, Some(Seen::Another)) => Next::RolledBack("something else was written in the place of its mark"),
+        (_, Some(Seen::Unclear)) => Next::Unknown("its id is committed, but the place of its mark cannot be read"),
     }
 }
 

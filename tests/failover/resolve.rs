@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use lab::{Member, Part};
+use lab::{Member, Options, Part, Postgres};
 use protocol::messages;
 
-use crate::harness::{Client, Message, eventually};
+use crate::harness::client::Received;
+use crate::harness::{Client, Message, Pooler, Setup, eventually};
 use crate::scene::Scene;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -173,4 +174,61 @@ fn a_question_that_fails_is_the_commits_error_and_ends_nothing_else() {
         assert!(heard(&mut client).ends_with("C:COMMIT Z:I"));
     }
     assert_eq!(client.value(&format!("select count(*) from {table}")), "2");
+}
+
+/// A server that nobody follows, and a table in it.
+fn plain() -> (Postgres, Pooler) {
+    let postgres = Postgres::start(Options::default()).expect("a server starts");
+    postgres.psql("alter role app replication; create table t (number int); grant all on t to app").expect("SQL");
+    let setup = Setup::on(&postgres).set("resolve_commit", 1).set("server_login_retry", 1);
+    let setup = ["COMMIT of", "server login failed", "pooler error"].into_iter().fold(setup, Setup::allow);
+    (postgres, setup.start())
+}
+
+fn waits(postgres: &Postgres, event: &str) {
+    let sql = format!("select count(*) from pg_stat_activity where wait_event = '{event}' and query ilike 'commit'");
+    eventually("COMMIT is under way", || postgres.psql(&sql).expect("it can be asked").trim() == "1");
+}
+
+#[test]
+fn a_commit_that_was_kept_from_waiting_for_its_standby_counts_when_the_standby_has_it() {
+    let (postgres, pooler) = plain();
+    let mut client = pooler.client();
+    client.rows("begin");
+    client.rows("insert into t values (1)");
+    postgres.psql("alter system set synchronous_standby_names = 'nobody'").expect("a setting");
+    postgres.psql("select pg_reload_conf()").expect("it is read");
+    send_commit(&mut client, By::Query);
+    waits(&postgres, "SyncRep");
+    postgres.psql("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'").expect("SQL");
+    assert!(matches!(client.receive(LIMIT), Received::Message(message) if message.tag == b'N'), "it is warned");
+    assert!(matches!(client.receive(Duration::from_secs(1)), Received::Nothing), "nobody has it so far");
+    postgres.psql("alter system reset synchronous_standby_names").expect("a setting");
+    postgres.psql("select pg_reload_conf()").expect("it is read");
+    assert_eq!(heard(&mut client), COMMITTED[0]);
+    assert_eq!(client.value("select count(*) from t"), "1");
+}
+
+#[test]
+fn a_commit_that_a_crash_has_kept_from_being_made_is_rolled_back_whoever_has_its_id_now() {
+    let (mut postgres, pooler) = plain();
+    let slow =
+        "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1000); return null; end'";
+    let trigger = "create constraint trigger slow after insert on t deferrable initially deferred for each row execute function slow()";
+    postgres.psql(&format!("{slow}; {trigger}")).expect("SQL");
+    let mut client = pooler.client();
+    client.rows("begin");
+    client.rows("insert into t values (1)");
+    let id = client.value("select pg_current_xact_id()");
+    send_commit(&mut client, By::Query);
+    waits(&postgres, "PgSleep");
+    postgres.crash().expect("it can be killed");
+    postgres.restart().expect("it comes back");
+    // Its log ends before the transaction, or with it: ids go on from there.
+    while postgres.psql("select pg_current_xact_id()").expect("an id").trim() < &*id {}
+    postgres.psql("create table much as select g from generate_series(1, 1000) g").expect("SQL");
+    // A dying server may warn before.
+    let heard = heard(&mut client);
+    assert!(heard.ends_with(ROLLED_BACK[0]), "{heard}");
+    assert_eq!(client.value("select count(*) from t"), "0");
 }

@@ -2,8 +2,12 @@
 
 use crate::Lsn;
 
-/// Bytes of a page, unless the server was built with others: then the mark is not found where it spans two.
+/// Bytes of a page, unless the server was built with others.
 const PAGE: u64 = 8192;
+/// The least that it can be built with.
+const SMALLEST_PAGE: usize = 1024;
+/// Records begin at multiples of so many bytes.
+const ALIGNMENT: usize = 8;
 /// Bytes before the mark's end in which it begins.
 const REACH: u64 = 256;
 /// A page's header, and that of a segment's first page.
@@ -11,6 +15,17 @@ const HEADER: usize = 24;
 const LONG_HEADER: usize = 40;
 /// In the second field of a header: it is the long one.
 const IS_LONG: u16 = 2;
+
+/// What stands in the mark's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It.
+    Mark,
+    /// Another record: the log was lost from there on, or from before, and written anew.
+    Another,
+    /// That cannot be told.
+    Unclear,
+}
 
 /// The write-ahead log around the place where a mark ends.
 #[derive(Debug)]
@@ -47,16 +62,31 @@ impl Mark {
     /// Whether the token is what was written last before the end.
     ///
     /// Source: PostgreSQL's `xlog_internal.h`: records go on behind the header of the next page.
-    pub fn is(&self, token: &str) -> bool {
+    pub fn look(&self, token: &str) -> Seen {
         if self.start.0 + (self.bytes.len() as u64) < self.end.0 {
-            return false;
+            return Seen::Unclear;
         }
-        let pages = self.bytes.chunks(PAGE as usize).filter_map(|page| {
-            let flags = u16::from_le_bytes(*page.get(2..)?.first_chunk()?);
-            page.get(if flags & IS_LONG == 0 { HEADER } else { LONG_HEADER }..)
-        });
-        let log = pages.collect::<Vec<_>>().concat();
-        let last = log.len().saturating_sub(token.len() + 8);
-        !token.is_empty() && log[last..].windows(token.len()).any(|window| window == token.as_bytes())
+        let mut log = Vec::with_capacity(self.bytes.len());
+        for (page, address) in self.bytes.chunks(PAGE as usize).zip((self.start.0..).step_by(PAGE as usize)) {
+            match content(page, address) {
+                Some(content) => log.extend_from_slice(content),
+                None => return Seen::Unclear,
+            }
+        }
+        let last = log.len().saturating_sub(token.len() + ALIGNMENT);
+        let is_there = log[last..].windows(token.len().max(1)).any(|window| window == token.as_bytes());
+        if is_there { Seen::Mark } else { Seen::Another }
     }
+}
+
+/// What is behind a page's header, and in none of the smaller pages that a server may have been built with. None if that
+/// is not how it is: then the mark may be torn.
+fn content(page: &[u8], address: u64) -> Option<&[u8]> {
+    let is_page = |at: usize| {
+        let place = page.get(at + 8..).and_then(<[u8]>::first_chunk);
+        place.is_some_and(|place| u64::from_le_bytes(*place) == address + at as u64)
+    };
+    let flags = u16::from_le_bytes(*page.get(2..)?.first_chunk()?);
+    let is_whole = is_page(0) && !(SMALLEST_PAGE..page.len()).step_by(SMALLEST_PAGE).any(is_page);
+    page.get(if flags & IS_LONG == 0 { HEADER } else { LONG_HEADER }..).filter(|_| is_whole)
 }

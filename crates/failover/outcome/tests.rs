@@ -24,9 +24,9 @@ fn history(text: &str) -> History {
 }
 
 #[track_caller]
-fn follows(timeline: u32, status: Status, read: Option<&str>, is_marked: Option<bool>) -> Next {
+fn follows(timeline: u32, status: Status, read: Option<&str>, seen: Option<Seen>) -> Next {
     let history = read.map(history);
-    judge(&asked(), &Found { node: &node(timeline), status, history: history.as_ref(), is_marked })
+    judge(&asked(), &Found { node: &node(timeline), status, history: history.as_ref(), seen })
 }
 
 const KEPT: &str = "1\t0/1000\tno recovery target specified\n\n2\t0/2000\t\n3\t0/6000\tno recovery target specified\n";
@@ -45,12 +45,14 @@ fn an_id_that_nobody_commits_is_rolled_back_wherever_it_was_given() {
 #[test]
 fn a_committed_id_is_ours_only_with_its_mark() {
     assert_eq!(follows(3, Status::Committed, None, None), Next::LookForMark);
-    assert_eq!(follows(3, Status::Committed, None, Some(true)), Next::Committed);
+    assert_eq!(follows(3, Status::Committed, None, Some(Seen::Mark)), Next::Committed);
     assert_eq!(follows(4, Status::Committed, None, None), Next::ReadHistory);
     assert_eq!(follows(4, Status::Committed, Some(KEPT), None), Next::LookForMark);
-    assert_eq!(follows(4, Status::Committed, Some(KEPT), Some(true)), Next::Committed);
+    assert_eq!(follows(4, Status::Committed, Some(KEPT), Some(Seen::Mark)), Next::Committed);
     for timeline in [3, 4] {
-        assert!(matches!(follows(timeline, Status::Committed, Some(KEPT), Some(false)), Next::Unknown(_)));
+        let seen = |seen| follows(timeline, Status::Committed, Some(KEPT), Some(seen));
+        assert!(matches!(seen(Seen::Another), Next::RolledBack(_)));
+        assert!(matches!(seen(Seen::Unclear), Next::Unknown(_)));
     }
 }
 
@@ -83,12 +85,12 @@ fn what_is_in_progress_is_waited_for() {
 #[test]
 fn another_system_an_older_timeline_and_a_forgotten_id_prove_nothing() {
     let other = Answer { system: SystemId(8), ..node(3) };
-    let found = Found { node: &other, status: Status::Aborted, history: None, is_marked: None };
+    let found = Found { node: &other, status: Status::Aborted, history: None, seen: None };
     assert!(matches!(judge(&asked(), &found), Next::Unknown(_)));
     assert!(matches!(follows(2, Status::Aborted, None, None), Next::Unknown(_)));
     assert!(matches!(follows(3, Status::Forgotten, None, None), Next::Unknown(_)));
     let standby = Answer { in_recovery: true, ..node(3) };
-    let found = Found { node: &standby, status: Status::Aborted, history: None, is_marked: None };
+    let found = Found { node: &standby, status: Status::Aborted, history: None, seen: None };
     assert!(matches!(judge(&asked(), &found), Next::Wait(_)));
 }
 
@@ -116,41 +118,47 @@ fn a_history_that_cannot_be_one_is_refused() {
     assert_eq!(history(KEPT).end_of(2), Some(Lsn(0x2000)));
 }
 
+const BASE: u64 = 0x300_0000;
+const TOKEN: &str = "0123456789abcdef";
+
 /// A log of two pages, the first of them a segment's, in which the token ends at `end`.
-fn log(token: &str, end: usize) -> Vec<u8> {
+fn log(end: usize) -> Vec<u8> {
     let mut log = vec![0xAA; 2 * 8192];
-    let mut places = (0..2 * 8192).filter(|at| (40..8192).contains(at) || *at >= 8192 + 24);
-    let places: Vec<usize> = places.by_ref().take_while(|at| *at < end).collect();
-    for (at, byte) in places[places.len() - token.len()..].iter().zip(token.bytes()) {
+    let places = (0..2 * 8192).filter(|at| (40..8192).contains(at) || *at >= 8192 + 24);
+    let places: Vec<usize> = places.take_while(|at| *at < end).collect();
+    for (at, byte) in places[places.len() - TOKEN.len()..].iter().zip(TOKEN.bytes()) {
         log[*at] = byte;
     }
-    log[2..4].copy_from_slice(&2u16.to_le_bytes());
-    log[8194..8196].copy_from_slice(&0u16.to_le_bytes());
+    for (at, flags) in [(0, 2u16), (8192, 0)] {
+        log[at + 2..at + 4].copy_from_slice(&flags.to_le_bytes());
+        log[at + 8..at + 16].copy_from_slice(&(BASE + at as u64).to_le_bytes());
+    }
     log
+}
+
+fn look(log: &[u8], end: usize) -> Seen {
+    let mut mark = Mark::before(Lsn(BASE + end as u64));
+    let from = (mark.start().0 - BASE) as usize;
+    for (number, piece) in log[from..].chunks(100).enumerate() {
+        mark.feed(Lsn(mark.start().0 + 100 * number as u64), piece);
+    }
+    mark.look(TOKEN)
 }
 
 #[test]
 fn the_mark_is_found_also_where_it_spans_two_pages() {
-    let token = "0123456789abcdef";
     for end in [400, 8192, 8192 + 24 + 4, 8192 + 24 + 16, 9000] {
-        let log = log(token, end);
-        let base = 0x300_0000;
-        let mut mark = Mark::before(Lsn(base + end as u64));
-        let from = (mark.start().0 - base) as usize;
-        for (number, piece) in log[from..].chunks(100).enumerate() {
-            mark.feed(Lsn(mark.start().0 + 100 * number as u64), piece);
-        }
-        assert!(mark.is(token), "{end}");
-        assert!(!mark.is("fedcba9876543210") && !mark.is(""));
-        let mut cut_off = Mark::before(Lsn(base + end as u64));
-        assert!(!cut_off.feed(mark.start(), &log[from..end - 1]) && !cut_off.is(token), "{end}");
+        assert_eq!(look(&log(end), end), Seen::Mark, "{end}");
+        assert_eq!(look(&log(end)[..end - 1], end), Seen::Unclear, "{end}");
+        assert_eq!(look(&log(end - 100), end), Seen::Another, "{end}");
     }
 }
 
 #[test]
-fn a_token_that_stands_elsewhere_is_not_the_mark() {
-    let token = "0123456789abcdef";
-    let log = log(token, 500);
-    let mut mark = Mark::before(Lsn(0x300_0000 + 700));
-    assert!(mark.feed(Lsn(0x300_0000), &log) && !mark.is(token));
+fn pages_that_are_not_as_expected_tell_nothing() {
+    for (at, address) in [(0, 0u64), (4096, BASE + 4096), (1024, BASE + 1024)] {
+        let mut log = log(6000);
+        log[at + 8..at + 16].copy_from_slice(&address.to_le_bytes());
+        assert_eq!(look(&log, 6000), Seen::Unclear, "{at}");
+    }
 }

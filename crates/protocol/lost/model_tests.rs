@@ -185,11 +185,14 @@ struct World {
     heard: Vec<Answer>,
     answer: Answer,
     is_over: bool,
+    /// The outcome of a COMMIT is found out.
+    resolves: bool,
 }
 
 impl World {
-    fn new(script: VecDeque<Message>) -> Self {
+    fn new(script: VecDeque<Message>, resolves: bool) -> Self {
         Self {
+            resolves,
             table: Table::default(),
             script,
             server: None,
@@ -305,8 +308,7 @@ impl World {
     }
 
     fn loses(&mut self, cause: Cause, kept: bool) {
-        let (_, inbox) = self.server.take().unwrap();
-        drop(inbox);
+        let (postgres, _) = self.server.take().unwrap();
         let position = self.exchange.lose();
         self.exchange.reset();
         let sent = std::mem::take(&mut self.sent);
@@ -319,7 +321,17 @@ impl World {
             withheld: self.withheld.as_deref(),
             client: &self.client,
         };
-        match loss.verdict() {
+        let mut verdict = loss.verdict();
+        if self.resolves
+            && let Some(answers) = loss.commit(&verdict)
+            && let Verdict::StandIn(stand_in, _) = &mut verdict
+        {
+            if postgres.status == TxStatus::Idle {
+                return self.note_all(&answers, Fate::RolledBack);
+            }
+            stand_in.is_rolled_back();
+        }
+        match verdict {
             Verdict::Nothing => {}
             Verdict::End(_) => self.is_over = true,
             Verdict::Again => {
@@ -466,11 +478,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn no_transaction_is_left_by_halves_and_no_answer_is_a_lie(units in units(), events in events()) {
+    fn no_transaction_is_left_by_halves_and_no_answer_is_a_lie(
+        units in units(),
+        events in events(),
+        resolves in any::<bool>(),
+    ) {
         let (mut script, mut row, mut answers) = (VecDeque::new(), 0, 0);
         let mut written: Vec<Written> =
             units.iter().map(|unit| write_unit(unit, &mut row, &mut answers, &mut script)).collect();
-        let mut world = World::new(script);
+        let mut world = World::new(script, resolves);
         events.into_iter().for_each(|event| world.happens(event));
         world.comes_to_rest();
         // Whoever does not know how its block stands ends it.

@@ -15,8 +15,8 @@ mod planned;
 mod probing;
 mod session;
 mod standbys;
-mod watched;
 mod wal;
+mod watched;
 mod watcher;
 
 use std::collections::BTreeMap;

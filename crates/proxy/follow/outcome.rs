@@ -111,7 +111,7 @@ async fn examine(services: &Services, pool: &SharedPool, target: &Target, asked:
     let (endpoint, mut wire) = opening::session(services, pool, target).await?;
     let node = probing::answer(&mut wire, |_, _| {}).await?;
     let status = status(&mut wire, asked).await?;
-    let first = judge(asked, &Found { node: &node, status, history: None, is_marked: None });
+    let first = judge(asked, &Found { node: &node, status, history: None, seen: None });
     if !matches!(first, Next::ReadHistory | Next::LookForMark) {
         return Ok(first);
     }
@@ -126,14 +126,14 @@ async fn examine(services: &Services, pool: &SharedPool, target: &Target, asked:
         }
         _ => None,
     };
-    let second = judge(asked, &Found { node: &node, status, history: history.as_ref(), is_marked: None });
+    let second = judge(asked, &Found { node: &node, status, history: history.as_ref(), seen: None });
     if second != Next::LookForMark {
         return Ok(second);
     }
     commit_behind(&mut wire).await?;
-    let found = timeout(PATIENCE, wal::has_mark(&mut replication, asked)).await.unwrap_or(Err(LoginError::Timeout));
-    let is_marked = Some(found.map_err(|error| lasting("cannot find its mark", error))?);
-    Ok(judge(asked, &Found { node: &node, status, history: history.as_ref(), is_marked }))
+    let found = timeout(PATIENCE, wal::look(&mut replication, asked)).await.unwrap_or(Err(LoginError::Timeout));
+    let seen = Some(found.map_err(|error| lasting("cannot look for its mark", error))?);
+    Ok(judge(asked, &Found { node: &node, status, history: history.as_ref(), seen }))
 }
 
 /// An error that others like it will follow: the server is there and says no.

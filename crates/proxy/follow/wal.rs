@@ -1,7 +1,7 @@
 //! A replication connection: what a timeline comes from, and what stands at a place of the write-ahead log.
 
 use config::Secret;
-use failover::outcome::{Asked, History, Mark};
+use failover::outcome::{Asked, History, Mark, Seen};
 use failover::{Answer, Lsn};
 use protocol::messages;
 
@@ -66,27 +66,27 @@ pub(super) async fn history(wire: &mut Wire, timeline: u32) -> Result<Option<His
     Ok(content.and_then(|content| History::parse(content).ok()))
 }
 
-/// Whether the log has the mark where it was written. The connection is of no more use then.
+/// What the log has in the place of the mark. The connection is of no more use then.
 ///
 /// # Errors
 /// The server's error: that part of the log may be gone.
-pub(super) async fn has_mark(wire: &mut Wire, asked: &Asked) -> Result<bool, LoginError> {
+pub(super) async fn look(wire: &mut Wire, asked: &Asked) -> Result<Seen, LoginError> {
     let mut mark = Mark::before(asked.lsn);
     let mut request = Vec::with_capacity(64);
     let command = format!("START_REPLICATION PHYSICAL {} TIMELINE {}", mark.start(), asked.timeline);
     messages::query(&mut request, command.as_bytes());
     wire.send(&request).await?;
-    let has_mark = loop {
+    let seen = loop {
         let (tag, body) = wire.message().await?;
         match tag {
             b'E' => return Err(LoginError::Refused(server_report(body))),
             // The timeline ends there.
-            b'c' | b'C' | b'Z' => break false,
+            b'c' | b'C' | b'Z' => break Seen::Unclear,
             b'd' => {
                 if let Some((at, log)) = log_of(body)
                     && mark.feed(at, log)
                 {
-                    break mark.is(&asked.token);
+                    break mark.look(&asked.token);
                 }
             }
             _ => {}
@@ -96,7 +96,7 @@ pub(super) async fn has_mark(wire: &mut Wire, asked: &Asked) -> Result<bool, Log
     messages::terminate(&mut request);
     // How it takes the farewell says nothing more.
     let _ = wire.send(&request).await;
-    Ok(has_mark)
+    Ok(seen)
 }
 
 /// A piece of the log, and where it stands, in XLogData.

@@ -1,4 +1,5 @@
-//! kill -9 of the primary, server and keeper, under load: `SOAK_KILLS` (10) with `SOAK_WRITERS` (50).
+//! kill -9 of the primary, server and keeper, under load: `SOAK_KILLS` (10) with `SOAK_WRITERS` (50); with
+//! `SOAK_RESOLVE=1` the pooler finds out what has become of a COMMIT.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -76,9 +77,14 @@ fn kill(scene: &Scene, work: &[Work], table: &str) -> (Duration, Duration, Findi
 #[ignore = "for figures"]
 fn killed_primaries_under_load() {
     let (kills, writers) = (wanted("SOAK_KILLS", 10), wanted("SOAK_WRITERS", 50) as usize);
-    let scene = Scene::with(|setup| setup.set("default_pool_size", 50));
+    let resolves = wanted("SOAK_RESOLVE", 0);
+    let scene =
+        Scene::with(|setup| setup.set("default_pool_size", 50).set("resolve_commit", resolves == 1).allow("COMMIT of"));
+    let right = if resolves == 1 { "replication" } else { "noreplication" };
+    scene.formation.psql(scene.primary(), &format!("alter role app {right}")).expect("a role can be altered");
     scene.table("soak_probe");
-    let what = format!("kill -9, {writers} writers, {} nodes", scene.formation.nodes().len());
+    let nodes = scene.formation.nodes().len();
+    let what = format!("kill -9, {writers} writers, {nodes} nodes, resolve_commit = {resolves}");
     let (mut outages, mut delays, mut tallies) = (Vec::new(), Vec::new(), BTreeMap::<String, Tally>::new());
     for number in 0..kills {
         let (outage, delay, findings) = kill(&scene, &work(writers), &format!("soak_killed_{number}"));
@@ -97,6 +103,23 @@ fn killed_primaries_under_load() {
         say(&what, &format!("{work}: {tally}"));
     }
     assert!(tallies.values().all(Tally::is_whole), "rows are lost, doubled, or there by halves");
+    for (outcome, count) in outcomes(&scene.pooler.log()) {
+        say(&what, &format!("COMMIT of a lost server: {count} {outcome}"));
+    }
+    if resolves == 1 {
+        let unknown = |(work, tally): (&String, &Tally)| work != "Single" && tally.errors.contains_key("08007");
+        assert!(!tallies.iter().any(unknown), "the outcome of a block's COMMIT stayed unknown");
+    }
+}
+
+/// What the log says has become of COMMITs.
+fn outcomes(log: &str) -> BTreeMap<&str, usize> {
+    let mut outcomes = BTreeMap::new();
+    for line in log.lines().filter(|line| line.contains(" COMMIT of transaction ")) {
+        let outcome = ["committed", "rolled back"].into_iter().find(|word| line.contains(&format!(": {word}, found")));
+        *outcomes.entry(outcome.unwrap_or("unknown")).or_default() += 1;
+    }
+    outcomes
 }
 
 /// Ends a member of the lab's formation, whose processes are known by the directory they work in.
