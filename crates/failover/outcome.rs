@@ -175,6 +175,7 @@ pub fn judge(asked: &Asked, found: &Found<'_>) -> Next {
         (Status::InProgress, _) => Next::Wait("its id is in progress"),
         (_, None) => Next::LookForMark,
         (_, Some(Seen::Mark)) => Next::Committed,
+        (_, Some(Seen::Nothing)) => Next::RolledBack("the node's log ends before its mark"),
         (_, Some(Seen::Another)) => Next::RolledBack("something else was written in the place of its mark"),
         (_, Some(Seen::Unclear)) => Next::Unknown("its id is committed, but the place of its mark cannot be read"),
     }

@@ -232,3 +232,21 @@ fn a_commit_that_a_crash_has_kept_from_being_made_is_rolled_back_whoever_has_its
     assert!(heard.ends_with(ROLLED_BACK[0]), "{heard}");
     assert_eq!(client.value("select count(*) from t"), "0");
 }
+
+#[test]
+fn a_block_that_only_reads_writes_no_mark() {
+    let (postgres, pooler) = plain();
+    let mut client = pooler.client();
+    let end = || postgres.psql("select pg_current_wal_insert_lsn()").expect("SQL");
+    for by in BOTH {
+        // Others may write at the same moment.
+        eventually("nothing is written", || {
+            let before = end();
+            client.rows("begin");
+            client.rows("select count(*) from t");
+            send_commit(&mut client, by);
+            assert!(heard(&mut client).ends_with("C:COMMIT Z:I"));
+            end() == before
+        });
+    }
+}

@@ -23,6 +23,8 @@ pub enum Seen {
     Mark,
     /// Another record: the log was lost from there on, or from before, and written anew.
     Another,
+    /// The log ends before.
+    Nothing,
     /// That cannot be told.
     Unclear,
 }

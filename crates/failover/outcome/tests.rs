@@ -52,6 +52,7 @@ fn a_committed_id_is_ours_only_with_its_mark() {
     for timeline in [3, 4] {
         let seen = |seen| follows(timeline, Status::Committed, Some(KEPT), Some(seen));
         assert!(matches!(seen(Seen::Another), Next::RolledBack(_)));
+        assert!(matches!(seen(Seen::Nothing), Next::RolledBack(_)));
         assert!(matches!(seen(Seen::Unclear), Next::Unknown(_)));
     }
 }

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use failover::outcome::{Asked, Found, Next, Status, judge};
+use failover::Lsn;
+use failover::outcome::{Asked, Found, Next, Seen, Status, judge};
 use protocol::messages;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -130,10 +131,13 @@ async fn examine(services: &Services, pool: &SharedPool, target: &Target, asked:
     if second != Next::LookForMark {
         return Ok(second);
     }
-    commit_behind(&mut wire).await?;
-    let found = timeout(PATIENCE, wal::look(&mut replication, asked)).await.unwrap_or(Err(LoginError::Timeout));
-    let seen = Some(found.map_err(|error| lasting("cannot look for its mark", error))?);
-    Ok(judge(asked, &Found { node: &node, status, history: history.as_ref(), seen }))
+    let seen = if commit_behind(&mut wire).await? < asked.lsn {
+        Seen::Nothing
+    } else {
+        let seen = timeout(PATIENCE, wal::look(&mut replication, asked)).await.unwrap_or(Err(LoginError::Timeout));
+        seen.map_err(|error| lasting("cannot look for its mark", error))?
+    };
+    Ok(judge(asked, &Found { node: &node, status, history: history.as_ref(), seen: Some(seen) }))
 }
 
 /// An error that others like it will follow: the server is there and says no.
@@ -161,15 +165,20 @@ async fn status(wire: &mut Wire, asked: &Asked) -> Result<Status, Obstacle> {
 }
 
 /// Commits something behind it, and waits for the standbys that commits wait for: what somebody has kept from waiting for
-/// them is as good as others then, and in the log that standbys may read.
-async fn commit_behind(wire: &mut Wire) -> Result<(), Obstacle> {
-    let sql = "begin read write; set local synchronous_commit = on; \
-               select pg_catalog.pg_logical_emit_message(true, 'pooler'::pg_catalog.text, ''::pg_catalog.text); commit";
+/// them is as good as others then, and in the log that standbys may read. Where that log ends.
+async fn commit_behind(wire: &mut Wire) -> Result<Lsn, Obstacle> {
+    let sql = "begin read write; set local synchronous_commit = on; set local client_min_messages = warning; \
+               select pg_catalog.pg_logical_emit_message(true, 'pooler'::pg_catalog.text, ''::pg_catalog.text); \
+               commit; select pg_catalog.pg_current_wal_flush_lsn()";
     let mut request = Vec::with_capacity(256);
     messages::query(&mut request, sql.as_bytes());
     let mut is_warned = false;
-    session::ask(wire, &request, |tag, _| is_warned |= tag == b'N').await?;
-    if is_warned { Err(LoginError::GivenUp.into()) } else { Ok(()) }
+    let (_, rows) = session::ask(wire, &request, |tag, _| is_warned |= tag == b'N').await?;
+    let end = rows.last().and_then(|row| row.first()?.as_deref()?.parse().ok());
+    match end {
+        Some(end) if !is_warned => Ok(end),
+        _ => Err(LoginError::GivenUp.into()),
+    }
 }
 
 async fn ask(wire: &mut Wire, sql: &str) -> Result<Vec<session::Row>, LoginError> {
