@@ -21,6 +21,7 @@ use crate::fields::Fields;
 use crate::frontend::Tag;
 use crate::header::Header;
 use crate::lexer::{self, Risk, Suspicion};
+use crate::outdated::{Columns, MAX_COLUMNS};
 use crate::prepared::Session;
 pub use lost::Position;
 
@@ -77,6 +78,8 @@ pub struct Exchange {
     cut_off: Option<Suspicion>,
     /// Named statements that are bound or described.
     referred: Referred,
+    /// What is being answered was refused outside a block because a statement is outdated.
+    may_repair: bool,
     /// What may be left behind in the session.
     left: Left,
     /// What has come of the question before a COMMIT.
@@ -230,6 +233,7 @@ impl Default for Exchange {
             suspicion: None,
             cut_off: None,
             referred: Referred::default(),
+            may_repair: false,
             left: Left::default(),
             inquiry: Inquiry::default(),
         }
@@ -354,6 +358,7 @@ impl Exchange {
             backend::Tag::ReadyForQuery | backend::Tag::ParameterStatus => header.body_len(),
             backend::Tag::ErrorResponse => self.needed_of_error(header, body),
             backend::Tag::CommandComplete if GONE_LENGTHS.contains(&header.body_len()) => header.body_len(),
+            backend::Tag::RowDescription if self.is_remembered(header) => header.body_len(),
             _ => 0,
         };
         if body.len() < needed {
@@ -361,6 +366,11 @@ impl Exchange {
         }
         use backend::Tag as B;
         match tag {
+            B::RowDescription | B::NoData if self.owed.front() == Some(&Owed::NamedDescribe) => {
+                self.owed.pop_front();
+                self.referred.describe((body.len() >= header.body_len()).then(|| Columns::of(body)));
+                Some(Reply::Forward)
+            }
             B::DataRow | B::CopyData | B::RowDescription | B::NoData => self.row_or_description(tag),
             B::CommandComplete if ALL_GONE.contains(&body) => self.command_ends().map(|_| Reply::Deallocated),
             B::CommandComplete if body == ONE_GONE => {
@@ -407,6 +417,11 @@ impl Exchange {
         if is_about_statement { header.body_len().min(ERROR_WHOLE) } else { prefix }
     }
 
+    /// Whether the columns are those of a statement, and not too many to be remembered.
+    fn is_remembered(&self, header: Header) -> bool {
+        self.owed.front() == Some(&Owed::NamedDescribe) && header.body_len() <= MAX_COLUMNS
+    }
+
     fn drop_copy_ends(&mut self) {
         while self.owed.front() == Some(&Owed::CopyEnd) {
             self.owed.pop_front();
@@ -417,10 +432,6 @@ impl Exchange {
         match (self.owed.front()?, tag) {
             (Owed::Describe, backend::Tag::RowDescription | backend::Tag::NoData) => {
                 self.owed.pop_front();
-            }
-            (Owed::NamedDescribe, backend::Tag::RowDescription | backend::Tag::NoData) => {
-                self.owed.pop_front();
-                self.referred.pop();
             }
             (Owed::Execute, backend::Tag::DataRow | backend::Tag::CopyData) => {}
             (Owed::Query, backend::Tag::DataRow | backend::Tag::CopyData | backend::Tag::RowDescription) => {}
@@ -448,7 +459,7 @@ impl Exchange {
 
     fn bound(&mut self) -> Option<Reply> {
         if self.owed.pop_front_if(|front| matches!(front, Owed::Bind | Owed::NamedBind))? == Owed::NamedBind {
-            self.referred.pop();
+            self.referred.pop(false);
         }
         Some(Reply::Forward)
     }
@@ -481,6 +492,8 @@ impl Exchange {
         }
         if self.owed.is_empty() {
             (self.risk, self.opens) = (None, false);
+        } else {
+            self.may_repair = false;
         }
         if answered != Some(Owed::SilentSync) {
             self.inquiry.is_over();
@@ -504,11 +517,13 @@ impl Exchange {
             None => self.doubt = true,
             Some(failed) => {
                 let refused = self.refused(*failed, fields);
-                if failed.is_reference() && fields.is_about_outdated_plan() {
+                let is_outdated = failed.is_reference() && fields.is_about_outdated_plan();
+                if is_outdated {
                     self.referred.note_outdated();
                 }
                 let is_question = *failed == Owed::Question;
                 self.skip();
+                self.may_repair = is_outdated && self.status == TxStatus::Idle && self.owed == [Owed::Sync];
                 if is_question {
                     self.question_failed();
                     return Reply::Error;
@@ -543,7 +558,7 @@ impl Exchange {
                 undone.into_iter().for_each(|change| self.changes.fail(change));
             }
             if skipped.is_reference() {
-                self.referred.pop();
+                self.referred.pop(skipped == Owed::NamedDescribe);
             }
             if skipped == Owed::Question {
                 self.inquiry = Inquiry::None;
@@ -674,6 +689,7 @@ impl Exchange {
         for flag in [copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch] {
             *flag = false;
         }
+        self.may_repair = false;
     }
 }
 

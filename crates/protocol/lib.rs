@@ -16,6 +16,7 @@ pub mod lost;
 pub mod md5;
 pub mod messages;
 pub mod options;
+pub mod outdated;
 pub mod params;
 pub mod prepared;
 pub mod scram;

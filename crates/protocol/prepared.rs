@@ -231,6 +231,9 @@ impl Judge<'_> {
             self.exchange.may_leave(traces);
         }
         self.exchange.refers(statement.id, statement.suspicion());
+        if !is_bind {
+            self.exchange.describes(name);
+        }
         Ok(Verdict::Pass(Some(statement)))
     }
 

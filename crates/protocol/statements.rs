@@ -39,7 +39,7 @@ pub struct Statement {
 }
 
 /// The name of a statement on servers.
-pub(crate) fn server_name(id: u64) -> Vec<u8> {
+pub fn server_name(id: u64) -> Vec<u8> {
     [PREFIX, id.to_string().as_bytes()].concat()
 }
 

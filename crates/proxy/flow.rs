@@ -39,6 +39,8 @@ pub struct Flow {
     single: bool,
     /// Something was sent since the conversation began.
     touched: bool,
+    /// Where the answer begins that is not at its end, unless something before it has been forgotten already.
+    mark: Option<usize>,
     kept: Kept,
 }
 
@@ -105,6 +107,7 @@ impl Flow {
         let unsent = &self.bytes[self.sent..self.cleared];
         let behind = if unsent.ends_with(READY) { READY.len() } else { 0 };
         let at = self.cleared - behind;
+        self.mark = None;
         self.bytes.splice(at..at, bytes.iter().copied());
         self.cleared += bytes.len();
     }
@@ -174,6 +177,25 @@ impl Flow {
     /// A conversation begins.
     pub fn begin(&mut self) {
         self.touched = false;
+        self.mark(0);
+    }
+
+    /// An answer begins behind what has been cleared, and `len` bytes more.
+    pub fn mark(&mut self, len: usize) {
+        self.mark = Some(self.cleared + len);
+    }
+
+    /// What has been cleared since the mark, if nothing of it was sent.
+    pub fn unheard(&self) -> Option<&[u8]> {
+        self.mark.filter(|mark| self.sent <= *mark).and_then(|mark| self.bytes.get(mark..self.cleared))
+    }
+
+    /// Throws that away.
+    pub fn withdraw_unheard(&mut self) {
+        if let Some(len) = self.unheard().map(<[u8]>::len) {
+            self.bytes.drain(self.cleared - len..self.cleared);
+            self.cleared -= len;
+        }
     }
 
     /// Whether something was sent since the conversation began.
@@ -187,6 +209,7 @@ impl Flow {
         if first > 0 {
             self.bytes.drain(..first);
             (self.sent, self.cleared) = (self.sent - first, self.cleared - first);
+            self.mark = self.mark.and_then(|mark| mark.checked_sub(first));
             self.kept.from = 0;
         }
         let wanted = self.cleared + size;
@@ -199,6 +222,7 @@ impl Flow {
             self.kept.give_up();
         }
         if self.sent == self.bytes.len() && !self.kept.holds(self.sent) {
+            self.mark = self.mark.and_then(|mark| mark.checked_sub(self.sent));
             self.bytes.clear();
             (self.sent, self.cleared, self.kept.from) = (0, 0, 0);
             if self.bytes.capacity() > 2 * self.size {
@@ -282,6 +306,8 @@ pub struct Desk {
     pub leaving: bool,
     /// What lies in `up` was sent to a server that was lost, and is sent once more.
     pub is_repeated: bool,
+    /// A statement in it was outdated and has been parsed anew.
+    pub is_repaired: bool,
     /// The client's parameters before its transaction changed them, if it did.
     pub params_before: Option<Arc<Params>>,
 }
@@ -316,7 +342,7 @@ impl LentDesk {
         desk.up.reset(buffer_size);
         desk.down.reset(buffer_size);
         desk.next_conversation();
-        (desk.leaving, desk.is_repeated) = (false, false);
+        (desk.leaving, desk.is_repeated, desk.is_repaired) = (false, false, false);
         Self { desk: Some(desk) }
     }
 
@@ -433,6 +459,29 @@ mod tests {
         assert_eq!(flow.take_cleared(), b"CSZ\0\0\0\x05I");
         flow.insert_before_ready(b"N");
         assert_eq!(flow.take_cleared(), b"N");
+    }
+
+    #[test]
+    fn an_answer_can_be_withdrawn_until_the_first_of_it_is_sent() {
+        let mut flow = flow(b"abcdef");
+        flow.begin();
+        flow.clear(2);
+        flow.mark(1);
+        flow.clear(1);
+        flow.sent = 3;
+        flow.clear(2);
+        assert_eq!(flow.unheard(), Some(&b"de"[..]));
+        flow.make_room(1);
+        assert_eq!((flow.sent, flow.unheard()), (0, Some(&b"de"[..])));
+        flow.withdraw_unheard();
+        assert_eq!((flow.has_cleared(), flow.unjudged()), (false, &b"f"[..]));
+        flow.clear(1);
+        flow.sent = 1;
+        assert_eq!(flow.unheard(), None);
+        flow.make_room(9);
+        arrives(&mut flow, b"g");
+        flow.clear(1);
+        assert_eq!(flow.unheard(), None, "its beginning is gone");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Prepared statements in transaction mode: one name, whichever server the client has.
 
 mod outdated;
+mod repaired;
 mod room;
 
 use protocol::messages;

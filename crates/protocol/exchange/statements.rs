@@ -79,6 +79,14 @@ impl Exchange {
         self.owed.push_back(Owed::SilentSync);
     }
 
+    /// The same as [`Exchange::own_answer`], unless the server will say something, of which there `is_more` already: then
+    /// the two go together, as from a server. An error may follow that the client does not hear of.
+    #[inline]
+    pub fn own_answer_due(&mut self, is_more: bool) -> Option<u8> {
+        let waits = !is_more && matches!(self.owed.front(), Some(Owed::OwnParse | Owed::OwnClose)) && !self.is_synced();
+        if waits { None } else { self.own_answer() }
+    }
+
     /// The tag of an answer of our own whose turn it is: ParseComplete or CloseComplete.
     pub fn own_answer(&mut self) -> Option<u8> {
         self.drop_copy_ends();
@@ -102,12 +110,29 @@ impl Exchange {
     #[inline]
     pub fn tell(&mut self, client: &mut ClientStatements) {
         self.session.tell(client);
+        self.referred.tell(client);
     }
 
     /// The message that is about to be sent is about this statement.
     pub(crate) fn refers(&mut self, id: u64, suspicion: Suspicion) {
         self.suspect(suspicion);
         self.referred.announce(id);
+    }
+
+    /// It describes it, and the client calls it so.
+    pub(crate) fn describes(&mut self, name: &[u8]) {
+        self.referred.announce_name(name);
+    }
+
+    /// Whether an answer that ends with this error is held back, because its batch may be sent again.
+    #[inline]
+    pub fn withholds(&self) -> bool {
+        self.may_repair && self.owed.len() == 1
+    }
+
+    /// Whether the last answer was that a statement is outdated, and nothing was done before that outside a block.
+    pub fn may_repair(&self) -> bool {
+        self.may_repair
     }
 
     /// The statement that a server has just refused to run because it would return other columns than when it was

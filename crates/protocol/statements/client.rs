@@ -4,13 +4,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Statement;
+use crate::outdated::Columns;
 
 /// What one client has prepared.
 #[derive(Debug, Default)]
 struct Owned {
-    names: HashMap<Box<[u8]>, Arc<Statement>>,
+    names: HashMap<Box<[u8]>, Named>,
+    /// Portals were described: what the client was told last of a statement is not known any more.
+    describes_portals: bool,
     /// What follows the name in the Parse of the unnamed statement.
     unnamed: Option<Vec<u8>>,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+struct Named {
+    statement: Arc<Statement>,
+    /// What the client was told of its columns last.
+    told: Option<Columns>,
 }
 
 /// The statements that one client has prepared: those it has named, and the unnamed one.
@@ -33,18 +44,41 @@ fn size(name: &[u8], statement: &Statement) -> usize {
 impl ClientStatements {
     /// What a name stands for.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.owned.as_ref()?.names.get(name)
+        Some(&self.owned.as_ref()?.names.get(name)?.statement)
+    }
+
+    /// What the client was told last of a statement's columns, if that is known for certain.
+    pub fn told(&self, name: &[u8]) -> Option<Columns> {
+        let owned = self.owned.as_ref().filter(|owned| !owned.describes_portals)?;
+        owned.names.get(name)?.told
+    }
+
+    /// Notes what the client is told of the columns of a statement, if that is what the name still stands for.
+    pub(crate) fn tell(&mut self, name: &[u8], id: u64, columns: Option<Columns>) {
+        if let Some(named) = self.owned.as_mut().and_then(|owned| owned.names.get_mut(name))
+            && named.statement.id == id
+        {
+            named.told = columns;
+        }
+    }
+
+    /// Notes that a portal is described, whose statement is not looked for.
+    #[inline]
+    pub fn describe_portal(&mut self) {
+        if let Some(owned) = &mut self.owned {
+            owned.describes_portals = true;
+        }
     }
 
     /// Gives a name to a statement.
     pub fn define(&mut self, name: &[u8], statement: Arc<Statement>) {
         self.size += size(name, &statement);
-        self.owned.get_or_insert_default().names.insert(name.into(), statement);
+        self.owned.get_or_insert_default().names.insert(name.into(), Named { statement, told: None });
     }
 
     /// Takes a name away.
     pub fn forget(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
-        let statement = self.owned.as_mut()?.names.remove(name)?;
+        let Named { statement, .. } = self.owned.as_mut()?.names.remove(name)?;
         self.size -= size(name, &statement);
         Some(statement)
     }
@@ -52,7 +86,8 @@ impl ClientStatements {
     /// Lets other statements take the place of one, whatever it is called.
     pub fn replace(&mut self, outdated: u64, renew: impl Fn(&Statement) -> Arc<Statement>) {
         let names = self.owned.iter_mut().flat_map(|owned| owned.names.values_mut());
-        names.filter(|statement| statement.id == outdated).for_each(|statement| *statement = renew(statement));
+        let statements = names.map(|named| &mut named.statement).filter(|statement| statement.id == outdated);
+        statements.for_each(|statement| *statement = renew(statement));
     }
 
     /// Takes all names away (`DEALLOCATE ALL`, `DISCARD ALL`). The unnamed statement is none of them.

@@ -7,6 +7,7 @@ mod pins;
 mod prepared;
 pub mod reclaim;
 pub mod relay;
+mod repair;
 pub mod rules;
 pub mod session;
 mod settle;

@@ -47,6 +47,9 @@ impl Relay<'_> {
             return self.judge_query(header, is_whole);
         }
         let Some(found) = Named::find(header.tag, message) else {
+            if header.tag == b'D' {
+                self.statements.describe_portal();
+            }
             // Not about a statement, or malformed, which the server will say.
             let is_other = is_whole || is_about_portal(header.tag, message);
             return if is_other { Ok(Judged::Plain(header)) } else { self.wait_for(header, MAX_NAMES) };
@@ -180,8 +183,9 @@ impl Relay<'_> {
         if let Some(outdated) = self.desk.exchange.take_outdated() {
             self.statements.replace(outdated, |statement| self.pool.renew_statement(statement));
         }
+        let is_more = self.desk.down.unjudged().len() >= Header::SIZE;
         while !self.desk.down.is_inside_message()
-            && let Some(tag) = self.desk.exchange.own_answer()
+            && let Some(tag) = self.desk.exchange.own_answer_due(is_more)
         {
             self.desk.down.insert(&[tag, 0, 0, 0, 4]);
         }

@@ -273,10 +273,12 @@ impl Relay<'_> {
                 // The server goes back first: what is left for the client can wait for a slow reader.
                 return Ok(true);
             }
-            match self.desk.down.poll_send(cx, self.socket) {
-                Poll::Ready(Ok(sent)) => moved |= sent > 0,
-                Poll::Ready(Err(_)) => return Err(End::ClientLeft),
-                Poll::Pending => return Ok(moved),
+            if !self.desk.exchange.withholds() {
+                match self.desk.down.poll_send(cx, self.socket) {
+                    Poll::Ready(Ok(sent)) => moved |= sent > 0,
+                    Poll::Ready(Err(_)) => return Err(End::ClientLeft),
+                    Poll::Pending => return Ok(moved),
+                }
             }
             if fatal {
                 return Err(End::ServerEnded);
@@ -378,8 +380,15 @@ impl Relay<'_> {
         } else if self.rules.mode == PoolMode::Statement {
             return Err(End::Refused(ClientError::TransactionInStatementMode));
         }
+        // What may be repaired is needed once more.
+        let is_done = !self.desk.exchange.may_repair();
+        if is_done {
+            self.desk.down.mark(Header::SIZE + 1);
+        }
         if self.desk.exchange.is_quiet() {
-            self.desk.up.keep();
+            if is_done {
+                self.desk.up.keep();
+            }
             let xact = (status != TxStatus::Idle).then_some(self.clock.xact);
             self.handle.set_doing(Doing::Holding, self.rules.deadline(Doing::Holding, now, xact));
         } else {

@@ -18,6 +18,7 @@ use super::handle::{ClientHandle, Doing};
 use super::lost::Bereft;
 use super::reclaim;
 use super::relay::{End, Relay, XactClock};
+use super::repair::Repair;
 use super::rules::Rules;
 use crate::clock::Micros;
 use crate::error::ClientError;
@@ -299,6 +300,13 @@ impl Client {
         };
         match end {
             End::AtRest(proof) => {
+                if desk.exchange.may_repair() {
+                    match Box::pin(self.repair(desk, &mut lease)).await {
+                        Repair::Again => return Box::pin(self.converse(desk, lease, was_held)).await,
+                        Repair::None => {}
+                        Repair::Lost => return Ok(self.part(desk, lease)),
+                    }
+                }
                 let was_spoiled = self.pin.as_ref().is_some_and(|pin| pin.is_spoiled);
                 if let Some(question) = self.to_settle(desk) {
                     lease = Box::pin(self.settle(desk, lease, question)).await?;
@@ -383,7 +391,7 @@ impl Client {
             }
             None
         };
-        desk.is_repeated = false;
+        (desk.is_repeated, desk.is_repaired) = (false, false);
         desk.next_conversation();
         kept
     }

@@ -146,7 +146,7 @@ async fn rows(
                 lease.close("auth_query failed");
                 return Err(AskError::Useless(error.message));
             }
-            Ok(Answer { status: TxStatus::Idle, rows, error: None }) => {
+            Ok(Answer { status: TxStatus::Idle, rows, error: None, .. }) => {
                 if is_cleaned {
                     server.is_reset(services, true);
                 }

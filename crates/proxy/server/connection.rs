@@ -58,6 +58,8 @@ pub struct Answer {
     pub error: Option<ServerReport>,
     /// The bodies of its DataRows, the first thousand of them.
     pub rows: Vec<Vec<u8>>,
+    /// The body of its last RowDescription.
+    pub columns: Option<Vec<u8>>,
 }
 
 /// Why a server is of no more use.
@@ -132,7 +134,7 @@ impl Server {
         exchange: &mut Exchange,
         mut received: Vec<u8>,
     ) -> Result<Answer, ServerFailure> {
-        let mut answer = Answer { status: TxStatus::Idle, error: None, rows: Vec::new() };
+        let mut answer = Answer { status: TxStatus::Idle, error: None, rows: Vec::new(), columns: None };
         loop {
             let used = self.digest(services, exchange, &received, &mut answer)?;
             received.drain(..used);
@@ -171,6 +173,7 @@ impl Server {
                 Reply::Parameter => self.note_parameter(services, body),
                 Reply::Deallocated => self.statements.clear(),
                 Reply::Forward if header.tag == b'D' && answer.rows.len() < MAX_ROWS => answer.rows.push(body.to_vec()),
+                Reply::Forward if header.tag == b'T' => answer.columns = Some(body.to_vec()),
                 Reply::Forward | Reply::Ready(_) | Reply::Notification | Reply::NeedBody(_) | Reply::Drop => {}
             }
             used += header.total_len();

@@ -53,7 +53,7 @@ pub async fn ask(services: &Services, server: &mut Server, question: &Question) 
     messages::query(&mut request, format!("{}; rollback", question.sql()).as_bytes());
     for _ in 0..ATTEMPTS {
         let answer = server.ask(services, &request).await?;
-        if let Answer { status: TxStatus::Idle, error: None, rows } = answer {
+        if let Answer { status: TxStatus::Idle, error: None, rows, .. } = answer {
             return read(question, &rows, server).ok_or(ServerFailure::Violation);
         }
         // What went wrong may have left our transaction open.

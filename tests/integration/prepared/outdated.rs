@@ -3,13 +3,13 @@
 use super::*;
 
 /// A statement that returns all columns of a table, and what gives it one more.
-fn statement_and_change() -> (String, String) {
+pub fn statement_and_change() -> (String, String) {
     let table = table();
     direct::ask(&format!("insert into {table} values (1)"));
     (format!("select * from {table}"), format!("alter table {table} add column more int"))
 }
 
-fn refused() -> (String, String) {
+pub fn refused() -> (String, String) {
     ("EZ".into(), "0A000".into())
 }
 
@@ -17,7 +17,7 @@ fn ran() -> (String, String) {
     ("2DCZ".into(), "1".into())
 }
 
-fn describe(name: &str) -> Vec<u8> {
+pub fn describe(name: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     messages::message(&mut bytes, b'D', |out| out.extend([b"S", name.as_bytes(), b"\0"].concat()));
     messages::sync(&mut bytes);
