@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::secret::Secret;
 use crate::table::{Key, reload, restart, settings};
 use crate::value::{FileMode, Limit, Timeout, Value};
-use crate::words::{AuthType, ChannelBinding, LogFormat, Pinning, PoolMode, Scheduling, SslMode, SslNegotiation};
+use crate::words::{
+    AuthType, ChannelBinding, Hidden, LogFormat, Pinning, PoolMode, Scheduling, SslMode, SslNegotiation,
+};
 
 const NO_DHE: &str = "the TLS library has no finite-field Diffie-Hellman";
 const NO_DNS: &str = "names are resolved by the operating system";
@@ -239,6 +241,8 @@ settings! {
     server_tls_sslnegotiation: SslNegotiation = SslNegotiation::Postgres, reload();
     /// Session advisory locks in transaction mode: pin = keep the server while there are any, warn = say so, or refuse.
     session_advisory_locks: Pinning = Pinning::Pin, reload();
+    /// What no server tells of (DO, CALL, LOAD, setseed, lastval, dblink) in transaction mode: ignore, reset, pin or refuse.
+    session_hidden: Hidden = Hidden::Ignore, reload();
     /// Cursors WITH HOLD in transaction mode: pin, warn or refuse.
     session_hold_cursors: Pinning = Pinning::Pin, reload();
     /// LISTEN in transaction mode: pin, warn or refuse.

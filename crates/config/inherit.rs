@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::value::{Limit, Timeout};
-use crate::words::{Pinning, PoolMode};
+use crate::words::{Hidden, Pinning, PoolMode};
 use crate::{Config, Database, Formation, Host, Secret, User};
 
 /// PostgreSQL's bound on names, in bytes (NAMEDATALEN - 1).
@@ -59,6 +59,8 @@ pub struct SessionState {
     pub listen: Pinning,
     /// Statements prepared by SQL.
     pub prepare: Pinning,
+    /// What no server tells of.
+    pub hidden: Hidden,
 }
 
 /// What holds for one client.
@@ -125,6 +127,7 @@ impl Config {
                 hold_cursors: database.session_hold_cursors.unwrap_or(global.session_hold_cursors),
                 listen: database.session_listen.unwrap_or(global.session_listen),
                 prepare: database.session_prepare.unwrap_or(global.session_prepare),
+                hidden: database.session_hidden.unwrap_or(global.session_hidden),
             },
         }
     }

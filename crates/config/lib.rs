@@ -55,7 +55,7 @@ pub use show::Row;
 pub use table::{Available, Effect, Setting};
 pub use value::{FileMode, Limit, Timeout};
 pub use words::{
-    AuthType, ChannelBinding, LoadBalanceHosts, LogFormat, Pinning, PoolMode, Role, Scheduling, SslMode,
+    AuthType, ChannelBinding, Hidden, LoadBalanceHosts, LogFormat, Pinning, PoolMode, Role, Scheduling, SslMode,
     SslNegotiation, TargetSessionAttrs,
 };
 

@@ -9,7 +9,7 @@ use crate::raw::Raw;
 use crate::secret::Secret;
 use crate::table::{Inherit, Key, Setting, manual, read_override, reload, scope};
 use crate::value::{Limit, Timeout, Value, quote};
-use crate::words::{LoadBalanceHosts, Pinning, PoolMode, Role, TargetSessionAttrs};
+use crate::words::{Hidden, LoadBalanceHosts, Pinning, PoolMode, Role, TargetSessionAttrs};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,6 +118,8 @@ scope! {
         max_pinned: u32, ZeroOrLess;
         /// Session advisory locks in transaction mode: pin, warn or refuse.
         session_advisory_locks: Pinning, Absent;
+        /// What no server tells of in transaction mode: ignore, reset, pin or refuse.
+        session_hidden: Hidden, Absent;
         /// Cursors WITH HOLD in transaction mode: pin, warn or refuse.
         session_hold_cursors: Pinning, Absent;
         /// LISTEN in transaction mode: pin, warn or refuse.

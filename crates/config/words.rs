@@ -172,6 +172,20 @@ words! {
 }
 
 words! {
+    /// What becomes of what statements may leave in a session that no server tells of (`session_hidden`).
+    Hidden, "one of ignore, reset, pin, refuse" {
+        /// It is left there.
+        Ignore = "ignore",
+        /// The session is reset behind the transaction.
+        Reset = "reset",
+        /// The client keeps its server to the end of its session.
+        Pin = "pin",
+        /// The statement is refused.
+        Refuse = "refuse",
+    }
+}
+
+words! {
     /// The shape of log lines (`log_format`).
     LogFormat, "one of text, json" {
         /// PgBouncer's lines.

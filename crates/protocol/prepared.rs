@@ -44,6 +44,8 @@ pub struct Gate {
     pub refused: Kinds,
     /// No more clients may keep a server.
     pub is_full: bool,
+    /// What a server would be kept for.
+    pub fixed: Kinds,
 }
 
 impl Gate {
@@ -58,15 +60,15 @@ impl Gate {
         if !refused.is_none() {
             Some(NoRoom::Feature(refused))
         } else {
-            (self.is_full && kinds.has(Kinds::FIXED)).then_some(NoRoom::Pins)
+            (self.is_full && kinds.has(self.fixed)).then_some(NoRoom::Pins)
         }
     }
 
     /// The same for a statement that is not run yet.
     fn refuses_text(self, text: &[u8]) -> Option<NoRoom> {
         let gate = Self { is_full: false, ..self };
-        let is_suspect = !gate.is_open() && lexer::first_statement(text).leaves_traces;
-        if is_suspect { gate.refuses(Traces::of(text).kinds) } else { None }
+        let is_read = || gate.refused.has(Kinds::HIDDEN) || lexer::first_statement(text).leaves_traces;
+        if !gate.is_open() && is_read() { gate.refuses(Traces::of(text).all_kinds()) } else { None }
     }
 }
 
@@ -125,7 +127,7 @@ impl Judge<'_> {
                 self.exchange.may_leave_by(lexer::first_statement(body), body);
             }
         }
-        if is_bind && let Some(why) = self.gate.refuses(self.exchange.traces().kinds) {
+        if is_bind && let Some(why) = self.gate.refuses(self.exchange.traces().all_kinds()) {
             return self.refuse(why);
         }
         let target = if is_bind { self.exchange.session().unnamed_target() } else { None };
@@ -214,7 +216,7 @@ impl Judge<'_> {
             return self.unknown(name);
         };
         let traces = statement.traces().filter(|_| is_bind);
-        if let Some(why) = traces.and_then(|traces| self.gate.refuses(traces.kinds)) {
+        if let Some(why) = traces.and_then(|traces| self.gate.refuses(traces.all_kinds())) {
             return self.refuse(why);
         }
         let target = statement.deallocates().filter(|_| is_bind);

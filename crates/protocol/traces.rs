@@ -15,7 +15,7 @@ const MAX_NAMES: usize = 256;
 
 /// Kinds of traces, as a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kinds(u8);
+pub struct Kinds(u16);
 
 impl Kinds {
     /// None.
@@ -36,6 +36,8 @@ impl Kinds {
     pub const ENDS: Self = Self(1 << 6);
     /// A statement prepared by SQL is executed: whatever that does.
     pub const EXECUTES: Self = Self(1 << 7);
+    /// What a server cannot be asked about. It is never suspected by itself: see [`Traces::hides`].
+    pub const HIDDEN: Self = Self(1 << 8);
     /// What cannot move from server to server.
     pub const FIXED: Self =
         Self(Self::LOCKS.0 | Self::TEMPORARY.0 | Self::CURSORS.0 | Self::CHANNELS.0 | Self::PREPARED.0);
@@ -66,12 +68,12 @@ impl Kinds {
     }
 
     /// As a number that [`Kinds::from_bits`] reads.
-    pub const fn bits(self) -> u8 {
+    pub const fn bits(self) -> u16 {
         self.0
     }
 
     /// From what [`Kinds::bits`] gave.
-    pub const fn from_bits(bits: u8) -> Self {
+    pub const fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
 }
@@ -91,6 +93,8 @@ pub struct Traces {
     pub names: Vec<Box<[u8]>>,
     /// A parameter may have been named that is one of those, in a way that is not read here.
     pub is_unclear: bool,
+    /// Something may be left that no server tells of: by `DO`, `CALL`, `LOAD`, `setseed`, sequences or `dblink`.
+    pub hides: bool,
 }
 
 impl Traces {
@@ -101,15 +105,21 @@ impl Traces {
         reader.finish()
     }
 
-    /// Whether there are none.
+    /// Whether there are none that a server would tell of.
     pub fn is_empty(&self) -> bool {
         self.kinds.is_none()
+    }
+
+    /// Of which kinds, with what is hidden.
+    pub fn all_kinds(&self) -> Kinds {
+        if self.hides { self.kinds.and(Kinds::HIDDEN) } else { self.kinds }
     }
 
     /// Adds those of another statement.
     pub fn add(&mut self, other: &Self) {
         self.kinds |= other.kinds;
         self.is_unclear |= other.is_unclear;
+        self.hides |= other.hides;
         other.names.iter().for_each(|name| self.add_name(name));
     }
 
@@ -129,7 +139,7 @@ impl Traces {
     pub fn clear(&mut self) {
         self.kinds = Kinds::NONE;
         self.names.clear();
-        self.is_unclear = false;
+        (self.is_unclear, self.hides) = (false, false);
     }
 }
 

@@ -21,12 +21,13 @@ const fn kind(kind: Kinds, name: &'static str, setting: &'static str) -> Kind {
 }
 
 /// All there are.
-pub static KINDS: [Kind; 5] = [
+pub static KINDS: [Kind; 6] = [
     kind(Kinds::LOCKS, "advisory lock", "session_advisory_locks"),
     kind(Kinds::TEMPORARY, "temporary table", "session_temporary_tables"),
     kind(Kinds::CURSORS, "cursor WITH HOLD", "session_hold_cursors"),
     kind(Kinds::CHANNELS, "LISTEN", "session_listen"),
     kind(Kinds::PREPARED, "PREPARE", "session_prepare"),
+    kind(Kinds::HIDDEN, "hidden state", "session_hidden"),
 ];
 
 /// Those in a set.

@@ -30,6 +30,7 @@ mod reload;
 mod rotation;
 mod sasl;
 mod server_trouble;
+mod session_hidden;
 mod session_pins;
 mod session_state;
 mod shutdown;

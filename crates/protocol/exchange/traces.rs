@@ -14,6 +14,8 @@ pub(super) struct Left {
     traces: Traces,
     /// A text of which more will come.
     reader: Option<Box<Reader>>,
+    /// Texts are read that nobody suspects, for what they may hide.
+    reads_all: bool,
     /// A transaction has ended since, and another has begun.
     is_unsettled: bool,
 }
@@ -22,7 +24,8 @@ impl Left {
     /// Notes a text, or as much of it as has arrived: where it is whole, a zero ends it.
     #[inline]
     pub(super) fn text(&mut self, suspicion: Suspicion, text: &[u8]) {
-        if suspicion.leaves_traces || (text.last() != Some(&0) && memchr::memrchr(0, text).is_none()) {
+        if suspicion.leaves_traces || self.reads_all || (text.last() != Some(&0) && memchr::memrchr(0, text).is_none())
+        {
             self.read(text);
         }
     }
@@ -57,7 +60,7 @@ impl Left {
 
     #[inline]
     pub(super) fn clear(&mut self) {
-        if self.reader.is_some() || !self.traces.is_empty() {
+        if self.reader.is_some() || !self.traces.is_empty() || self.traces.hides {
             self.reader = None;
             self.traces.clear();
             self.is_unsettled = false;
@@ -74,6 +77,12 @@ impl Exchange {
     /// Notes the text of a statement that is about to be run.
     pub(crate) fn may_leave_by(&mut self, suspicion: Suspicion, text: &[u8]) {
         self.left.text(suspicion, text);
+    }
+
+    /// Says whether what is hidden in functions matters.
+    #[inline]
+    pub fn read_all(&mut self, reads_all: bool) {
+        self.left.reads_all = reads_all;
     }
 
     /// Whether a text passes of which the rest must be shown to [`Exchange::text_goes_on`].

@@ -102,6 +102,8 @@ impl Grammar {
                 self.suspect(Kinds::ENDS);
             }
             b"pg_temp" => self.suspect(Kinds::TEMPORARY),
+            b"currval" | b"lastval" | b"setseed" => self.traces.hides = true,
+            _ if word.starts_with(b"dblink") => self.traces.hides = true,
             _ => {}
         }
     }
@@ -166,6 +168,7 @@ impl Grammar {
             _ => (S::Rest, Kinds::NONE),
         };
         self.suspect(kinds);
+        self.traces.hides |= matches!(word, b"call" | b"do" | b"load");
         self.state = state;
     }
 

@@ -92,6 +92,24 @@ fn what_keeps_a_server_is_told_by_its_kind() {
 }
 
 #[test]
+fn what_may_hide_something_is_known_by_its_words() {
+    for text in [
+        "do $$ begin end $$",
+        "call p()",
+        "load 'x'",
+        "select LASTVAL()",
+        "select \"setseed\"(1)",
+        "select dblink_open('x')",
+    ] {
+        let found = Traces::of(text.as_bytes());
+        assert!(found.hides && found.is_empty() && found.all_kinds() == Kinds::HIDDEN, "{text}");
+    }
+    for text in ["select 'lastval()'", "select 1 -- setseed", "select load, call from t"] {
+        assert!(!Traces::of(text.as_bytes()).hides, "{text}");
+    }
+}
+
+#[test]
 fn a_quick_look_misses_nothing_that_a_long_one_finds() {
     for text in ["select SET_CONFIG('a','b',false)", "select pg_Advisory_lock(1)", "select 1 into temp x"] {
         assert!(may_have_word(text.as_bytes()), "{text}");

@@ -1,6 +1,6 @@
 //! What others may see of a client while its task runs, and the few words they may say to it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
@@ -39,7 +39,7 @@ pub struct ClientHandle {
     requested_at: AtomicU64,
     deadline: AtomicU64,
     server: AtomicU64,
-    pinned: AtomicU8,
+    pinned: AtomicU16,
     params: Mutex<Option<Arc<Params>>>,
     waker: Mutex<Option<Waker>>,
 }
@@ -123,7 +123,7 @@ impl ClientHandle {
             requested_at: AtomicU64::new(identity.connected_at.0),
             deadline: AtomicU64::new(u64::MAX),
             server: AtomicU64::new(0),
-            pinned: AtomicU8::new(0),
+            pinned: AtomicU16::new(0),
             params: Mutex::new(None),
             waker: Mutex::new(None),
         }

@@ -5,7 +5,7 @@ use protocol::Header;
 use protocol::exchange::NoRoom;
 use protocol::messages;
 use protocol::prepared::{Gate, Judge, Verdict};
-use protocol::traces::{Kinds, Traces};
+use protocol::traces::Traces;
 
 use super::prepared::{Judged, Named};
 use super::relay::{End, Relay};
@@ -23,7 +23,7 @@ impl Relay<'_> {
             return Gate::default();
         }
         let is_full = self.pin.is_none() && self.pool.pins.total() >= self.rules.max_pinned;
-        Gate { refused: self.rules.refused, is_full }
+        Gate { refused: self.rules.refused, is_full, fixed: self.rules.fixed }
     }
 
     /// Puts something that fails in the place of a Query that is refused.
@@ -35,7 +35,7 @@ impl Relay<'_> {
             return Ok(self.incomplete());
         }
         let text = &message[Header::SIZE..message.len().min(header.total_len())];
-        let Some(why) = gate.refuses(Traces::of(text).kinds) else { return Ok(Judged::Plain(header)) };
+        let Some(why) = gate.refuses(Traces::of(text).all_kinds()) else { return Ok(Judged::Plain(header)) };
         let error = refusal(why);
         if !is_whole {
             // Too long to be replaced: its session would not be what it believes.
@@ -56,7 +56,7 @@ impl Relay<'_> {
         let message = up.unjudged();
         let message = &message[..message.len().min(header.total_len())];
         let text = Named::find(header.tag, message).map(|found| &message[found.before + found.len + 1..]);
-        let why = text.and_then(|text| gate.refuses(Traces::of(text).kinds));
+        let why = text.and_then(|text| gate.refuses(Traces::of(text).all_kinds()));
         let (client, server) = (&mut *self.statements, &mut self.server.statements);
         let mut judge = Judge { exchange, client, server, most: 0, before: Vec::new(), told: 0, gate };
         let verdict = why.map(|why| judge.refuse(why)).transpose().map_err(|error| End::Refused(error.into()))?;
@@ -70,7 +70,7 @@ impl Relay<'_> {
     /// Takes a place among those who may keep their server, before the first statement goes that may make it necessary.
     pub(super) fn reserve_pin(&mut self) {
         // What has only been parsed takes no place that is not there: its Bind is refused.
-        if self.desk.exchange.traces().kinds.has(Kinds::FIXED)
+        if self.desk.exchange.traces().all_kinds().has(self.rules.fixed)
             && self.rules.settles
             && self.pin.is_none()
             && self.pool.pins.total() < self.rules.max_pinned
@@ -103,6 +103,7 @@ fn raise(error: &ClientError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::traces::Kinds;
 
     #[test]
     fn an_error_can_be_raised_by_the_server() {

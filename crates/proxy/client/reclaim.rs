@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::PoolMode;
+use config::{Hidden, PoolMode};
 use pool::WorkerId;
 use protocol::backend::TxStatus;
 use protocol::exchange::{Reply, WayBack};
@@ -35,7 +35,9 @@ pub fn start(wishes: Wishes<'_>, pool: Arc<SharedPool>, mut lease: Lease, desk: 
     let (services, worker) = (wishes.services.clone(), wishes.worker);
     let client = wishes.handle.id;
     // Whatever the client has left behind, it is not needed any more.
-    let leaves = was_pinned || !desk.exchange.traces().kinds.without(Kinds::ENDS).is_none();
+    let traces = desk.exchange.traces();
+    let hides = traces.hides && wishes.rules.hidden != Hidden::Ignore;
+    let leaves = was_pinned || hides || !traces.kinds.without(Kinds::ENDS).is_none();
     let is_discarded = leaves && wishes.rules.mode != PoolMode::Session;
     let reset = if is_discarded { Some(discard_all()) } else { wishes.rules.reset_after_session() };
     let limit = services.config.load().global.cancel_wait_timeout.unwrap_or(PATIENCE);
@@ -52,8 +54,24 @@ pub fn start(wishes: Wishes<'_>, pool: Arc<SharedPool>, mut lease: Lease, desk: 
 
 /// Resets a server that is at rest before anybody else gets it (`server_reset_query`).
 pub fn reset(wishes: Wishes<'_>, pool: Arc<SharedPool>, lease: Lease, proof: AtRest, usage: &Usage) {
-    let (services, worker, usage) = (wishes.services.clone(), wishes.worker, *usage);
     let query = wishes.rules.reset.clone();
+    reset_by(query, wishes, pool, lease, proof, usage);
+}
+
+/// Discards all that may be left in the session of a server that is at rest.
+pub fn discard(wishes: Wishes<'_>, pool: Arc<SharedPool>, lease: Lease, proof: AtRest, usage: &Usage) {
+    reset_by(Some(discard_all()), wishes, pool, lease, proof, usage);
+}
+
+fn reset_by(
+    query: Option<Vec<u8>>,
+    wishes: Wishes<'_>,
+    pool: Arc<SharedPool>,
+    lease: Lease,
+    proof: AtRest,
+    usage: &Usage,
+) {
+    let (services, worker, usage) = (wishes.services.clone(), wishes.worker, *usage);
     tokio::spawn(async move { give_back(&services, &pool, lease, proof, worker, &usage, query.as_deref()).await });
 }
 

@@ -31,7 +31,10 @@ pub(super) enum Repair {
 impl Client {
     /// Tries to spare the client the error that its server at rest has just answered with.
     pub(super) async fn repair(&mut self, desk: &mut LentDesk, lease: &mut Lease) -> Repair {
-        let is_free = self.rules.mode != PoolMode::Session && self.pin.is_none() && self.to_settle(desk).is_none();
+        let is_free = !desk.exchange.traces().hides
+            && self.rules.mode != PoolMode::Session
+            && self.pin.is_none()
+            && self.to_settle(desk).is_none();
         if !is_free || desk.is_repaired {
             return Repair::None;
         }

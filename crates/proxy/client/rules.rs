@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use config::{Config, Pinning, PoolMode, SessionState};
+use config::{Config, Hidden, Pinning, PoolMode, SessionState};
 use protocol::messages;
 use protocol::traces::Kinds;
 use tracing::warn;
@@ -40,6 +40,10 @@ pub struct Rules {
     pub settles: bool,
     /// Whether the outcome of a COMMIT is found out whose server was lost.
     pub resolves: bool,
+    /// What becomes of what nobody sees.
+    pub hidden: Hidden,
+    /// What a server is kept for.
+    pub fixed: Kinds,
     /// What may not be left there.
     pub refused: Kinds,
     /// What a client is warned of that it has left there.
@@ -94,6 +98,8 @@ impl Rules {
             reset_always: global.server_reset_query_always,
             settles: pool.pool_mode != PoolMode::Session && !global.server_reset_query_always,
             resolves: global.resolve_commit && pool.pool_mode == PoolMode::Transaction,
+            hidden: pool.session.hidden,
+            fixed: if pool.session.hidden == Hidden::Pin { Kinds::FIXED.and(Kinds::HIDDEN) } else { Kinds::FIXED },
             refused: kinds(pool.session, Pinning::Refuse),
             warned: kinds(pool.session, Pinning::Warn),
             max_pinned: pool.max_pinned as usize,
@@ -172,7 +178,9 @@ fn kinds(session: SessionState, said: Pinning) -> Kinds {
         (session.listen, Kinds::CHANNELS),
         (session.prepare, Kinds::PREPARED),
     ];
-    all.into_iter().filter(|(word, _)| *word == said).fold(Kinds::NONE, |kinds, (_, kind)| kinds.and(kind))
+    let is_hidden_refused = session.hidden == Hidden::Refuse && said == Pinning::Refuse;
+    let none = if is_hidden_refused { Kinds::HIDDEN } else { Kinds::NONE };
+    all.into_iter().filter(|(word, _)| *word == said).fold(none, |kinds, (_, kind)| kinds.and(kind))
 }
 
 fn query(text: &str) -> Option<Vec<u8>> {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use config::PoolMode;
+use config::{Hidden, PoolMode};
 use pool::WorkerId;
 use protocol::messages::{self, Severity};
 use protocol::params::Params;
@@ -278,6 +278,7 @@ impl Client {
         let began = if was_held { Micros::now() } else { lease.lent_at() };
         let mut clock = XactClock { xact: began, query: None, is_new: !was_held };
         let was_pinned = self.pin.is_some();
+        desk.exchange.read_all(self.rules.hidden != Hidden::Ignore);
         desk.up.keep();
         desk.down.begin();
         let end = {
@@ -308,9 +309,11 @@ impl Client {
                     }
                 }
                 let was_spoiled = self.pin.as_ref().is_some_and(|pin| pin.is_spoiled);
+                self.keep_hidden(desk, Hidden::Pin);
                 if let Some(question) = self.to_settle(desk) {
                     lease = Box::pin(self.settle(desk, lease, question)).await?;
                 }
+                self.keep_hidden(desk, Hidden::Reset);
                 if was_spoiled && self.pin.is_none() {
                     return Ok(self.part(desk, lease));
                 }
@@ -318,6 +321,7 @@ impl Client {
             }
             End::Spent => {
                 let is_by_names = desk.exchange.is_spent_by_names();
+                self.keep_hidden(desk, Hidden::Pin);
                 if let Some(question) = self.to_settle(desk) {
                     lease = Box::pin(self.settle(desk, lease, question)).await?;
                 }
@@ -386,6 +390,8 @@ impl Client {
             // A reload may have ended session mode under a session, whose traces are still there.
             if self.rules.reset_always || had_session {
                 reclaim::reset(self.wishes(), self.pool.clone(), lease, proof, &desk.usage);
+            } else if matches!(self.rules.hidden, Hidden::Reset | Hidden::Pin) && desk.exchange.traces().hides {
+                reclaim::discard(self.wishes(), self.pool.clone(), lease, proof, &desk.usage);
             } else {
                 self.pool.check_in(lease, proof, self.worker, &desk.usage);
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use config::Hidden;
 use protocol::messages::{self, Severity};
 use protocol::params::{Other, Params};
 use protocol::sqlstate;
@@ -54,7 +55,7 @@ impl Client {
 
     /// What has to be found out: what is suspected, and what is held of old if it may have been given up.
     fn question(&self, traces: &Traces) -> Question {
-        let pinned = self.pin.as_ref().map_or(Kinds::NONE, |pin| pin.kinds());
+        let pinned = self.pin.as_ref().map_or(Kinds::NONE, |pin| pin.kinds()).without(Kinds::HIDDEN);
         let mut held = traces.kinds.within(Kinds::FIXED);
         let mut settings = traces.kinds.has(Kinds::SETTINGS);
         if !held.is_none() || traces.kinds.has(Kinds::ENDS) {
@@ -124,6 +125,19 @@ impl Client {
             let mut warning = Vec::new();
             messages::report(&mut warning, Severity::Warning, sqlstate::WARNING, &text, "");
             desk.down.insert_before_ready(&warning);
+        }
+    }
+
+    /// Keeps the server up to the end of the session for what may be hidden there, if that is what the database `says`.
+    /// For a reset it is asked after all else: nothing is discarded under what the server is kept for.
+    pub(super) fn keep_hidden(&mut self, desk: &LentDesk, says: Hidden) {
+        // Who was refused has no place: the refusal itself looks as if it hid something.
+        if self.rules.hidden == says
+            && desk.exchange.traces().hides
+            && let Some(pin) = &mut self.pin
+        {
+            pin.set(pin.kinds().and(Kinds::HIDDEN));
+            self.presence.handle.set_pinned(pin.kinds());
         }
     }
 
