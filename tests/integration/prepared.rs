@@ -1,5 +1,6 @@
 //! Prepared statements in transaction mode: one name, whichever server the client has.
 
+mod abuse;
 mod outdated;
 mod repaired;
 mod room;
