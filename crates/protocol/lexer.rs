@@ -67,7 +67,8 @@ pub fn first_keyword(text: &[u8]) -> &[u8] {
     if len == rest.len() { &[] } else { &rest[..len] }
 }
 
-pub(crate) fn skip_blanks_and_comments(mut text: &[u8]) -> &[u8] {
+/// What stands behind blanks and comments.
+pub fn skip_blanks_and_comments(mut text: &[u8]) -> &[u8] {
     loop {
         text = text.trim_ascii_start();
         text = if text.starts_with(b"--") {
