@@ -6,7 +6,7 @@ use crate::secret::Secret;
 use crate::table::{Key, reload, restart, settings};
 use crate::value::{FileMode, Limit, Timeout, Value};
 use crate::words::{
-    AuthType, ChannelBinding, Hidden, LogFormat, Pinning, PoolMode, Scheduling, SslMode, SslNegotiation,
+    AuthType, ChannelBinding, Hidden, Listening, LogFormat, Pinning, PoolMode, Scheduling, SslMode, SslNegotiation,
 };
 
 const NO_DHE: &str = "the TLS library has no finite-field Diffie-Hellman";
@@ -135,10 +135,14 @@ settings! {
     login_notify_message: String = String::new(), reload();
     /// Threads for the cryptography of logins. 0 = automatic.
     login_threads: u32 = 0, restart().range(0, 1024);
+    /// Channels that one client may listen to through the connection that listens for all.
+    max_client_channels: u32 = 10_000, reload().range(1, 1_000_000);
     /// Clients that may be connected at once; console logins are exempt.
     max_client_conn: u32 = 100, reload().range(1, i32::MAX as u32);
     /// Bytes of prepared statements, names and texts, that one client may have.
     max_client_prepared_bytes: u32 = 16 << 20, reload().range(1024, 1 << 30);
+    /// Channels that such a connection may listen to for all of its clients.
+    max_db_channels: u32 = 100_000, reload().range(1, 1_000_000);
     /// Clients per database. 0 = unlimited.
     max_db_client_connections: Limit = None, reload();
     /// Server connections per database, over all its pools. 0 = unlimited.
@@ -149,6 +153,8 @@ settings! {
     max_opening_servers: u32 = 4, reload().range(1, 65535);
     /// Largest packet let through, in bytes.
     max_packet_size: u32 = 2_147_483_647, reload().range(1024, i32::MAX as u32);
+    /// Bytes of notifications that may wait for one client, which is disconnected when there are more.
+    max_pending_notifications: u32 = 4 << 20, reload().range(8192, 1 << 30);
     /// Servers per pool that clients may keep for what cannot move to another server. 0 = half of the pool.
     max_pinned: Limit = None, reload();
     /// Bytes that the texts of all clients' prepared statements may take; equal ones in a pool count once. 0 = unlimited.
@@ -245,8 +251,8 @@ settings! {
     session_hidden: Hidden = Hidden::Ignore, reload();
     /// Cursors WITH HOLD in transaction mode: pin, warn or refuse.
     session_hold_cursors: Pinning = Pinning::Pin, reload();
-    /// LISTEN in transaction mode: pin, warn or refuse.
-    session_listen: Pinning = Pinning::Pin, reload();
+    /// LISTEN in transaction mode: serve = one connection listens for all clients of a database, or pin, warn, refuse.
+    session_listen: Listening = Listening::Serve, reload();
     /// PREPARE, as SQL, in transaction mode: pin, warn or refuse.
     session_prepare: Pinning = Pinning::Pin, reload();
     /// Temporary tables in transaction mode: pin, warn or refuse.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::value::{Limit, Timeout};
-use crate::words::{Hidden, Pinning, PoolMode};
+use crate::words::{Hidden, Listening, Pinning, PoolMode};
 use crate::{Config, Database, Formation, Host, Secret, User};
 
 /// PostgreSQL's bound on names, in bytes (NAMEDATALEN - 1).
@@ -56,7 +56,7 @@ pub struct SessionState {
     /// Cursors `WITH HOLD`.
     pub hold_cursors: Pinning,
     /// Channels.
-    pub listen: Pinning,
+    pub listen: Listening,
     /// Statements prepared by SQL.
     pub prepare: Pinning,
     /// What no server tells of.

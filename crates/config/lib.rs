@@ -55,8 +55,8 @@ pub use show::Row;
 pub use table::{Available, Effect, Setting};
 pub use value::{FileMode, Limit, Timeout};
 pub use words::{
-    AuthType, ChannelBinding, Hidden, LoadBalanceHosts, LogFormat, Pinning, PoolMode, Role, Scheduling, SslMode,
-    SslNegotiation, TargetSessionAttrs,
+    AuthType, ChannelBinding, Hidden, Listening, LoadBalanceHosts, LogFormat, Pinning, PoolMode, Role, Scheduling,
+    SslMode, SslNegotiation, TargetSessionAttrs,
 };
 
 /// Everything the files say, settled. The default is PgBouncer's: no databases, md5, session mode.

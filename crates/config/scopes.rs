@@ -9,7 +9,7 @@ use crate::raw::Raw;
 use crate::secret::Secret;
 use crate::table::{Inherit, Key, Setting, manual, read_override, reload, scope};
 use crate::value::{Limit, Timeout, Value, quote};
-use crate::words::{Hidden, LoadBalanceHosts, Pinning, PoolMode, Role, TargetSessionAttrs};
+use crate::words::{Hidden, Listening, LoadBalanceHosts, Pinning, PoolMode, Role, TargetSessionAttrs};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,8 +122,8 @@ scope! {
         session_hidden: Hidden, Absent;
         /// Cursors WITH HOLD in transaction mode: pin, warn or refuse.
         session_hold_cursors: Pinning, Absent;
-        /// LISTEN in transaction mode: pin, warn or refuse.
-        session_listen: Pinning, Absent;
+        /// LISTEN in transaction mode: serve, pin, warn or refuse.
+        session_listen: Listening, Absent;
         /// PREPARE, as SQL, in transaction mode: pin, warn or refuse.
         session_prepare: Pinning, Absent;
         /// Temporary tables in transaction mode: pin, warn or refuse.

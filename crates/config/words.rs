@@ -186,6 +186,20 @@ words! {
 }
 
 words! {
+    /// What becomes of a client that listens to channels in transaction mode (`session_listen`).
+    Listening, "one of serve, pin, warn, refuse" {
+        /// A connection of the pooler's own listens for it, together with all others of its database.
+        Serve = "serve",
+        /// It keeps its server for as long as it listens.
+        Pin = "pin",
+        /// The same, and it is warned.
+        Warn = "warn",
+        /// LISTEN is refused.
+        Refuse = "refuse",
+    }
+}
+
+words! {
     /// The shape of log lines (`log_format`).
     LogFormat, "one of text, json" {
         /// PgBouncer's lines.

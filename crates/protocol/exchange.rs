@@ -2,6 +2,7 @@
 
 mod inquiry;
 mod lost;
+mod own_query;
 mod referred;
 mod statements;
 mod traces;
@@ -9,6 +10,7 @@ mod traces;
 use std::collections::VecDeque;
 
 pub use inquiry::Inquiry;
+use own_query::OwnQuery;
 use referred::Referred;
 pub(crate) use statements::Prepared;
 use thiserror::Error;
@@ -24,6 +26,7 @@ use crate::lexer::{self, Risk, Suspicion};
 use crate::outdated::{Columns, MAX_COLUMNS};
 use crate::prepared::Session;
 pub use lost::Position;
+pub use own_query::Moment;
 
 /// Messages a client may have sent ahead of their answers; a byte each.
 pub const MAX_OUTSTANDING: usize = 1 << 20;
@@ -84,6 +87,8 @@ pub struct Exchange {
     left: Left,
     /// What has come of the question before a COMMIT.
     inquiry: Inquiry,
+    /// What has become of a Query of our own.
+    own_query: OwnQuery,
 }
 
 /// Proof that a server is idle, outside any transaction, and owes nothing.
@@ -113,7 +118,10 @@ enum Owed {
     /// A Parse that is refused: what was sent in its place is an error.
     Refused,
     /// Messages of our own: the client must not hear of the answer.
+    SilentQuery,
     SilentParse,
+    SilentBind,
+    SilentExecute,
     SilentClose,
     SilentSync,
     /// Several messages of our own that ask a question, up to the Close of its statement.
@@ -129,7 +137,12 @@ impl Owed {
             Self::NotedParse | Self::NotedClose | Self::SilentParse | Self::SilentClose => true,
             Self::OwnParse | Self::OwnClose | Self::Refused => true,
             Self::Query | Self::FunctionCall | Self::Parse | Self::Bind | Self::Describe => false,
-            Self::NamedBind | Self::NamedDescribe | Self::Question => false,
+            Self::NamedBind
+            | Self::NamedDescribe
+            | Self::Question
+            | Self::SilentQuery
+            | Self::SilentBind
+            | Self::SilentExecute => false,
             Self::Execute | Self::Close | Self::Sync | Self::SilentSync | Self::CopyEnd => false,
         }
     }
@@ -236,6 +249,7 @@ impl Default for Exchange {
             may_repair: false,
             left: Left::default(),
             inquiry: Inquiry::default(),
+            own_query: OwnQuery::default(),
         }
     }
 }
@@ -442,6 +456,14 @@ impl Exchange {
 
     fn command_ends(&mut self) -> Option<Reply> {
         match self.owed.front()? {
+            Owed::SilentQuery => {
+                self.own_query.has_run();
+                return Some(Reply::Drop);
+            }
+            Owed::SilentExecute => {
+                self.owed.pop_front();
+                return Some(Reply::Drop);
+            }
             Owed::Query => {
                 if self.copy == Copying::In && self.owed.get(1) == Some(&Owed::CopyEnd) {
                     self.owed.remove(1);
@@ -458,8 +480,11 @@ impl Exchange {
     }
 
     fn bound(&mut self) -> Option<Reply> {
-        if self.owed.pop_front_if(|front| matches!(front, Owed::Bind | Owed::NamedBind))? == Owed::NamedBind {
-            self.referred.pop(false);
+        let is_bind = |front: &mut Owed| matches!(front, Owed::Bind | Owed::NamedBind | Owed::SilentBind);
+        match self.owed.pop_front_if(is_bind)? {
+            Owed::SilentBind => return Some(Reply::Drop),
+            Owed::NamedBind => self.referred.pop(false),
+            _ => {}
         }
         Some(Reply::Forward)
     }
@@ -479,6 +504,7 @@ impl Exchange {
         match answered {
             Some(Owed::Query) => self.session.query_ended(),
             Some(Owed::FunctionCall | Owed::Sync | Owed::SilentSync) => {}
+            Some(Owed::SilentQuery) => self.own_query.ends(status),
             _ if self.doubt => {}
             // The answer to a Sync that was taken for one that the COPY had swallowed.
             None if self.tainted => return Some(Reply::Drop),
@@ -495,10 +521,11 @@ impl Exchange {
         } else {
             self.may_repair = false;
         }
-        if answered != Some(Owed::SilentSync) {
-            self.inquiry.is_over();
+        if matches!(answered, Some(Owed::SilentSync | Owed::SilentQuery)) {
+            return Some(Reply::Drop);
         }
-        Some(if answered == Some(Owed::SilentSync) { Reply::Drop } else { Reply::Ready(status) })
+        self.inquiry.is_over();
+        Some(Reply::Ready(status))
     }
 
     /// After an error the server skips to the next Sync; in a simple Query or FunctionCall ReadyForQuery follows at once.
@@ -507,6 +534,9 @@ impl Exchange {
             self.ended = !std::mem::replace(&mut self.doubt, true);
             return Reply::Fatal;
         }
+        if self.owed.front() == Some(&Owed::SilentQuery) && self.status == TxStatus::Idle {
+            return Reply::Drop;
+        }
         self.failed = true;
         // Was the Sync ignored, or is it answered after this error? The server may have failed before it read it.
         self.tainted |= self.copy == Copying::In && self.copy_synced;
@@ -514,6 +544,8 @@ impl Exchange {
         match self.owed.front() {
             // Sync commits, and may fail at it: ReadyForQuery follows all the same.
             Some(Owed::Query | Owed::FunctionCall | Owed::Sync | Owed::SilentSync) => {}
+            // It was the client's block: what has ended it is the client's concern.
+            Some(Owed::SilentQuery) => {}
             None => self.doubt = true,
             Some(failed) => {
                 let refused = self.refused(*failed, fields);
@@ -685,6 +717,7 @@ impl Exchange {
         (self.opens, self.completed, self.failed, self.ended) = (false, false, false, false);
         self.left.clear();
         self.inquiry = Inquiry::None;
+        self.own_query = OwnQuery::default();
         let Self { copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch, .. } = self;
         for flag in [copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch] {
             *flag = false;

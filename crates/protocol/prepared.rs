@@ -42,31 +42,25 @@ pub enum Verdict {
 pub struct Gate {
     /// What is not to be left in a session.
     pub refused: Kinds,
-    /// No more clients may keep a server.
-    pub is_full: bool,
-    /// What a server would be kept for.
-    pub fixed: Kinds,
+    /// For what no more clients may keep a server.
+    pub full: Kinds,
 }
 
 impl Gate {
     /// Whether nothing is refused.
     pub fn is_open(self) -> bool {
-        self.refused.is_none() && !self.is_full
+        self.refused.is_none() && self.full.is_none()
     }
 
     /// Why what may leave such traces is refused, if it is.
     pub fn refuses(self, kinds: Kinds) -> Option<NoRoom> {
         let refused = kinds.within(self.refused);
-        if !refused.is_none() {
-            Some(NoRoom::Feature(refused))
-        } else {
-            (self.is_full && kinds.has(self.fixed)).then_some(NoRoom::Pins)
-        }
+        if !refused.is_none() { Some(NoRoom::Feature(refused)) } else { kinds.has(self.full).then_some(NoRoom::Pins) }
     }
 
     /// The same for a statement that is not run yet.
     fn refuses_text(self, text: &[u8]) -> Option<NoRoom> {
-        let gate = Self { is_full: false, ..self };
+        let gate = Self { full: Kinds::NONE, ..self };
         let is_read = || gate.refused.has(Kinds::HIDDEN) || lexer::first_statement(text).leaves_traces;
         if !gate.is_open() && is_read() { gate.refuses(Traces::of(text).all_kinds()) } else { None }
     }

@@ -169,6 +169,16 @@ pub enum ClientError {
     TooManyPinned,
     #[error("pinned_idle_timeout")]
     PinnedIdleTimeout,
+    #[error("too many notifications wait for this client (max_pending_notifications)")]
+    NotificationsLag,
+    #[error("the connection that listens for this client was lost, and notifications may be lost with it")]
+    ListeningLost,
+    #[error("cannot listen for this client: {0}")]
+    CannotListen(String),
+    #[error("cannot listen for this client: too many channels ({0})")]
+    ChannelsExceeded(&'static str),
+    #[error("too many channels (max_client_channels)")]
+    TooManyChannels,
     #[error("client unexpected eof")]
     ClientLeft,
     #[error("server login has been failing, cached error: {} (server_login_retry)", .0.message)]
@@ -213,6 +223,8 @@ impl ClientError {
             E::RolledBack(_) => state::SERIALIZATION_FAILURE,
             E::OutcomeUnknown(_) | E::SessionUnknown(_) => state::TRANSACTION_RESOLUTION_UNKNOWN,
             E::InFailedBlock => state::IN_FAILED_SQL_TRANSACTION,
+            E::NotificationsLag | E::TooManyChannels | E::ChannelsExceeded(_) => state::CONFIGURATION_LIMIT_EXCEEDED,
+            E::ListeningLost | E::CannotListen(_) => state::CONNECTION_FAILURE,
             E::ServerCrashed | E::ClientLeft | E::PrimaryMoved => state::CONNECTION_FAILURE,
             E::Server(_) | E::InvalidServerParameter(_) => state::INTERNAL_ERROR,
         };
@@ -225,7 +237,7 @@ impl ClientError {
         use ClientError as E;
         let is_about_one_request =
             matches!(self, E::Canceled | E::NoWritableNode | E::NoRoomForStatement | E::NoRoomForStatements)
-                || matches!(self, E::StateRefused(_) | E::TooManyPinned);
+                || matches!(self, E::StateRefused(_) | E::TooManyPinned | E::TooManyChannels);
         is_about_one_request || matches!(self, E::RolledBack(_) | E::OutcomeUnknown(_) | E::InFailedBlock)
     }
 

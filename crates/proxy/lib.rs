@@ -20,6 +20,7 @@ pub mod housekeeping;
 pub mod keeper;
 mod kernel;
 pub mod link;
+pub mod listen;
 pub mod meter;
 pub mod metrics;
 pub mod pins;

@@ -21,6 +21,7 @@ use crate::follow::Follow;
 use crate::front::auth::Authenticator;
 use crate::front::door::Door;
 use crate::front::throttle::Throttle;
+use crate::listen::Listening;
 use crate::pool_table::PoolTable;
 use crate::registry::{Clients, Servers};
 use crate::state::State;
@@ -45,6 +46,8 @@ pub struct Services {
     pub follow: Follow,
     /// Turns of those who find out what has become of a COMMIT.
     pub look_ups: Semaphore,
+    /// Connections that listen for clients.
+    pub listening: Listening,
     /// Limits across pools.
     pub budget: Mutex<Budget>,
     /// What prepared statements take.
@@ -89,6 +92,7 @@ impl Services {
             pools: PoolTable::default(),
             follow: Follow::default(),
             look_ups: Semaphore::new(crate::follow::LOOK_UPS),
+            listening: Listening::default(),
             budget: Mutex::default(),
             statements: Arc::default(),
             tls: ArcSwap::from_pointee(tls),

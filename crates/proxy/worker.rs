@@ -217,6 +217,7 @@ fn admit(worker: WorkerId, parked: Parked) {
         early: early.into(),
         bereft: None,
         pin: None,
+        listener: None,
     };
     tokio::spawn(Box::new(client).run());
 }

@@ -1,5 +1,8 @@
 //! The pooler itself moves the primary.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use lab::Member;
@@ -41,6 +44,36 @@ fn a_planned_failover_is_a_pause_without_an_error() {
     let shown = scene.pooler.console().show("FAILOVERS");
     let shown: Vec<_> = shown.iter().map(|row| (row["step"].as_str(), row["outcome"].as_str())).collect();
     assert_eq!(shown, STEPS.map(|step| (step, "done")));
+}
+
+/// All that is sent by way of the pooler arrives, in its order, before, during and after the pause.
+#[test]
+fn a_planned_failover_ends_no_listener_and_loses_no_notification() {
+    let scene = Scene::new();
+    let before = scene.primary();
+    let (mut listener, mut sender) = (scene.pooler.client(), scene.pooler.client());
+    listener.rows("listen events");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let stop = is_over.clone();
+    let sending = thread::spawn(move || {
+        let mut count = 0;
+        while !stop.load(Ordering::Relaxed) {
+            sender.rows(&format!("notify events, '{count}'"));
+            count += 1;
+        }
+        sender.rows("notify events, 'end'");
+        count
+    });
+    Failover::run(&scene.pooler, "").expect("it is possible");
+    assert_ne!(scene.primary(), before);
+    thread::sleep(Duration::from_millis(300));
+    is_over.store(true, Ordering::Relaxed);
+    let count: usize = sending.join().expect("all is sent");
+    for number in 0..count {
+        assert_eq!(listener.message().body[4..], *format!("events\0{number}\0").as_bytes(), "of {count}");
+    }
+    assert_eq!(listener.message().body[4..], *b"events\0end\0");
+    assert_eq!(scene.port_of(&mut listener), scene.primary_port());
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod hostile;
 mod leak_hunt;
 mod leaks;
 mod limits;
+mod listen;
 mod logins;
 mod metrics;
 mod modes;

@@ -9,7 +9,7 @@ use crate::prepared::{parse, run};
 const PID: &str = "select pg_backend_pid()";
 
 fn servers(count: i64) -> Setup {
-    Setup::new().set("default_pool_size", count).set("max_pinned", count - 1)
+    Setup::new().set("default_pool_size", count).set("max_pinned", count - 1).set("session_listen", "pin")
 }
 
 /// What SHOW CLIENTS says that the setup's own role keeps its servers for.

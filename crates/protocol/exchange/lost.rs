@@ -85,6 +85,7 @@ impl Exchange {
 
 impl Owed {
     fn is_silent(self) -> bool {
-        matches!(self, Self::SilentParse | Self::SilentClose | Self::SilentSync | Self::Question)
+        let is_statement = matches!(self, Self::SilentParse | Self::SilentBind | Self::SilentExecute);
+        is_statement || matches!(self, Self::SilentClose | Self::SilentSync | Self::SilentQuery | Self::Question)
     }
 }

@@ -58,6 +58,11 @@ impl Left {
         }
     }
 
+    /// Notes what a message of our own leaves behind.
+    pub(super) fn leaves(&mut self, kinds: Kinds) {
+        self.traces.kinds |= kinds;
+    }
+
     #[inline]
     pub(super) fn clear(&mut self) {
         if self.reader.is_some() || !self.traces.is_empty() || self.traces.hides {

@@ -72,9 +72,18 @@ pub enum Cut {
     ShuttingDown,
     /// It needs a server during SHUTDOWN WAIT_FOR_SERVERS.
     ServerShuttingDown,
+    /// More notifications wait for it than may.
+    NotificationsLag,
+    /// Nobody listens for it any more.
+    ListeningLost,
 }
 
 impl Cut {
+    /// Whether a transaction that is open may end before.
+    pub fn spares_transactions(self) -> bool {
+        matches!(self, Self::NotificationsLag | Self::ListeningLost)
+    }
+
     /// What the client is told.
     pub fn error(self) -> ClientError {
         match self {
@@ -82,6 +91,8 @@ impl Cut {
             Self::AdminDisconnect => ClientError::AdminDisconnect,
             Self::ShuttingDown => ClientError::ShuttingDown,
             Self::ServerShuttingDown => ClientError::ServerShuttingDown,
+            Self::NotificationsLag => ClientError::NotificationsLag,
+            Self::ListeningLost => ClientError::ListeningLost,
         }
     }
 }
@@ -205,7 +216,9 @@ impl ClientHandle {
             1 => Cut::DatabaseRemoved,
             2 => Cut::AdminDisconnect,
             3 => Cut::ShuttingDown,
-            _ => Cut::ServerShuttingDown,
+            4 => Cut::ServerShuttingDown,
+            5 => Cut::NotificationsLag,
+            _ => Cut::ListeningLost,
         })
     }
 

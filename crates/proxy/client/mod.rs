@@ -2,6 +2,7 @@
 
 mod commit;
 pub mod handle;
+mod listen;
 mod lost;
 mod pins;
 mod prepared;

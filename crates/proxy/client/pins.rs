@@ -5,7 +5,7 @@ use protocol::Header;
 use protocol::exchange::NoRoom;
 use protocol::messages;
 use protocol::prepared::{Gate, Judge, Verdict};
-use protocol::traces::Traces;
+use protocol::traces::{Kinds, Traces};
 
 use super::prepared::{Judged, Named};
 use super::relay::{End, Relay};
@@ -23,7 +23,10 @@ impl Relay<'_> {
             return Gate::default();
         }
         let is_full = self.pin.is_none() && self.pool.pins.total() >= self.rules.max_pinned;
-        Gate { refused: self.rules.refused, is_full, fixed: self.rules.fixed }
+        let full = if is_full { self.rules.fixed } else { Kinds::NONE };
+        let hears_all = self.listener.as_ref().is_some_and(|listener| listener.has_all(self.rules.max_channels));
+        let refused = if hears_all { self.rules.refused.and(Kinds::CHANNELS) } else { self.rules.refused };
+        Gate { refused, full }
     }
 
     /// Puts something that fails in the place of a Query that is refused.
@@ -36,7 +39,7 @@ impl Relay<'_> {
         }
         let text = &message[Header::SIZE..message.len().min(header.total_len())];
         let Some(why) = gate.refuses(Traces::of(text).all_kinds()) else { return Ok(Judged::Plain(header)) };
-        let error = refusal(why);
+        let error = self.refusal(why);
         if !is_whole {
             // Too long to be replaced: its session would not be what it believes.
             return Err(End::Refused(error));
@@ -47,6 +50,14 @@ impl Relay<'_> {
         self.desk.up.replace(header.total_len(), &refused);
         let replaced = Header::peek(&refused).ok().flatten();
         replaced.map(Judged::Plain).ok_or(End::Refused(error))
+    }
+
+    /// What the client is told.
+    pub(super) fn refusal(&self, why: NoRoom) -> ClientError {
+        match why {
+            NoRoom::Feature(Kinds::CHANNELS) if self.rules.serves => ClientError::TooManyChannels,
+            why => refusal(why),
+        }
     }
 
     /// Refuses a Parse where names of prepared statements are left to the server.
@@ -80,8 +91,7 @@ impl Relay<'_> {
     }
 }
 
-/// What the client is told.
-pub(super) fn refusal(why: NoRoom) -> ClientError {
+fn refusal(why: NoRoom) -> ClientError {
     match why {
         NoRoom::Client => ClientError::NoRoomForStatement,
         NoRoom::All => ClientError::NoRoomForStatements,

@@ -6,7 +6,6 @@ use protocol::exchange::NoRoom;
 use protocol::prepared::{Judge, Verdict};
 use protocol::statements::MAX_UNNAMED;
 
-use super::pins::refusal;
 use super::relay::{End, Relay};
 use crate::error::ClientError;
 use crate::flow::Desk;
@@ -165,7 +164,7 @@ impl Relay<'_> {
 
     /// Tells the client, in the place of the error that we had the server answer with.
     pub(super) fn report_no_room(&mut self, why: NoRoom) {
-        let error = refusal(why);
+        let error = self.refusal(why);
         self.note_refusal(&error);
         self.desk.down.insert(&error.to_message());
     }

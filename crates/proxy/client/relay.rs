@@ -13,6 +13,7 @@ use protocol::{AtRest, Header};
 
 use super::commit::Turn;
 use super::handle::{ClientHandle, Doing};
+use super::listen::{Heard, Listener};
 use super::prepared::Judged;
 use super::rules::Rules;
 use crate::clock::Micros;
@@ -53,6 +54,8 @@ pub struct Relay<'a> {
     pub clock: &'a mut XactClock,
     /// The client's place among those who keep a server.
     pub pin: &'a mut Option<Box<Pin>>,
+    /// What is listened to for the client.
+    pub listener: &'a mut Option<Box<Listener>>,
     /// The server is the client's also when it is at rest.
     pub keeps: bool,
     /// The client's next message can be judged only when more has been answered.
@@ -123,7 +126,9 @@ impl Relay<'_> {
 
     /// Obeys whoever wants this client gone, and the time limits.
     fn heed(&mut self) -> Result<(), End> {
-        if let Some(cut) = self.handle.is_cut() {
+        if let Some(cut) = self.handle.is_cut()
+            && !(cut.spares_transactions() && self.xact().is_some())
+        {
             return Err(End::Refused(cut.error()));
         }
         if self.handle.take_late() {
@@ -238,6 +243,10 @@ impl Relay<'_> {
     }
 
     fn judge(&mut self, header: Header) -> Result<Judged, End> {
+        if self.listener.is_some() { self.judge_of_listener(header) } else { self.judge_message(header) }
+    }
+
+    pub(super) fn judge_message(&mut self, header: Header) -> Result<Judged, End> {
         if header.tag == b'Q' {
             let gate = self.gate();
             if !gate.is_open() {
@@ -340,6 +349,14 @@ impl Relay<'_> {
                     self.statements.clear();
                     self.server.statements.clear();
                 }
+                Reply::Notification if self.rules.serves || self.listener.is_some() => match self.hear(header) {
+                    Heard::Part => return Ok(false),
+                    Heard::Own => {}
+                    Heard::Other => {
+                        self.desk.down.skip(header.total_len());
+                        continue;
+                    }
+                },
                 Reply::Notification => {}
                 Reply::Fatal if is_done && !self.keeps => {
                     // It ends behind the client's last answer: that is no concern of the client's.

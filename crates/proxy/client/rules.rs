@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use config::{Config, Hidden, Pinning, PoolMode, SessionState};
+use config::{Config, Hidden, Listening, Pinning, PoolMode, SessionState};
 use protocol::messages;
 use protocol::traces::Kinds;
 use tracing::warn;
@@ -42,7 +42,13 @@ pub struct Rules {
     pub resolves: bool,
     /// What becomes of what nobody sees.
     pub hidden: Hidden,
-    /// What a server is kept for.
+    /// Whether what clients listen to is taken over from their servers.
+    pub serves: bool,
+    /// Channels that a client may listen to then.
+    pub max_channels: usize,
+    /// Bytes of notifications that may wait for it.
+    pub max_pending: usize,
+    /// What keeps a server.
     pub fixed: Kinds,
     /// What may not be left there.
     pub refused: Kinds,
@@ -77,6 +83,8 @@ impl Rules {
         let pool = config.pool_settings(&database, pool_user);
         let client = config.client_settings(&database, login_user);
         let global = &config.global;
+        let settles = pool.pool_mode != PoolMode::Session && !global.server_reset_query_always;
+        let serves = settles && pool.session.listen == Listening::Serve;
         Some(Self {
             mode: pool.pool_mode,
             pkt_buf: global.pkt_buf as usize,
@@ -96,10 +104,15 @@ impl Rules {
             },
             reset: if global.server_reset_query.is_empty() { None } else { query(&global.server_reset_query) },
             reset_always: global.server_reset_query_always,
-            settles: pool.pool_mode != PoolMode::Session && !global.server_reset_query_always,
+            settles,
             resolves: global.resolve_commit && pool.pool_mode == PoolMode::Transaction,
             hidden: pool.session.hidden,
-            fixed: if pool.session.hidden == Hidden::Pin { Kinds::FIXED.and(Kinds::HIDDEN) } else { Kinds::FIXED },
+            serves,
+            max_channels: global.max_client_channels as usize,
+            max_pending: global.max_pending_notifications as usize,
+            fixed: Kinds::FIXED
+                .without(if serves { Kinds::CHANNELS } else { Kinds::NONE })
+                .and(if pool.session.hidden == Hidden::Pin { Kinds::HIDDEN } else { Kinds::NONE }),
             refused: kinds(pool.session, Pinning::Refuse),
             warned: kinds(pool.session, Pinning::Warn),
             max_pinned: pool.max_pinned as usize,
@@ -171,16 +184,21 @@ impl Rules {
 
 /// The kinds of state for which the configuration says this.
 fn kinds(session: SessionState, said: Pinning) -> Kinds {
+    let listen = match session.listen {
+        Listening::Warn => Some(Pinning::Warn),
+        Listening::Refuse => Some(Pinning::Refuse),
+        Listening::Serve | Listening::Pin => None,
+    };
     let all = [
         (session.advisory_locks, Kinds::LOCKS),
         (session.temporary_tables, Kinds::TEMPORARY),
         (session.hold_cursors, Kinds::CURSORS),
-        (session.listen, Kinds::CHANNELS),
         (session.prepare, Kinds::PREPARED),
     ];
     let is_hidden_refused = session.hidden == Hidden::Refuse && said == Pinning::Refuse;
-    let none = if is_hidden_refused { Kinds::HIDDEN } else { Kinds::NONE };
-    all.into_iter().filter(|(word, _)| *word == said).fold(none, |kinds, (_, kind)| kinds.and(kind))
+    let hidden = if is_hidden_refused { Kinds::HIDDEN } else { Kinds::NONE };
+    let channels = if listen == Some(said) { Kinds::CHANNELS } else { Kinds::NONE };
+    all.into_iter().filter(|(word, _)| *word == said).fold(hidden.and(channels), |kinds, (_, kind)| kinds.and(kind))
 }
 
 fn query(text: &str) -> Option<Vec<u8>> {

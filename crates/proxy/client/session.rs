@@ -15,6 +15,7 @@ use protocol::statements::ClientStatements;
 use protocol::{AtRest, Header, sqlstate};
 
 use super::handle::{ClientHandle, Doing};
+use super::listen::Listener;
 use super::lost::Bereft;
 use super::reclaim;
 use super::relay::{End, Relay, XactClock};
@@ -61,6 +62,8 @@ pub struct Client {
     pub bereft: Option<Box<Bereft>>,
     /// Its place among those who keep a server for what they have left in its session.
     pub pin: Option<Box<Pin>>,
+    /// What is listened to for it.
+    pub listener: Option<Box<Listener>>,
 }
 
 /// Why a client's session ends.
@@ -115,6 +118,10 @@ impl Client {
         loop {
             if self.early.is_empty() {
                 self.idle(held.as_mut()).await?;
+                if self.has_mail() {
+                    Box::pin(self.deliver()).await?;
+                    continue;
+                }
             }
             let mut desk = LentDesk::take(self.rules.pkt_buf);
             desk.up.preload(&std::mem::take(&mut self.early));
@@ -131,6 +138,7 @@ impl Client {
                     break;
                 }
                 held = self.transaction(&mut desk, held.take()).await?;
+                self.add_mail(&mut desk);
                 self.flush(&mut desk).await?;
                 if desk.leaving {
                     return Err(Farewell::Left("client close request"));
@@ -153,6 +161,9 @@ impl Client {
         poll_fn(|cx| {
             if let Poll::Ready(error) = self.interrupted(None) {
                 return Poll::Ready(Err(error.into()));
+            }
+            if self.has_mail() {
+                return Poll::Ready(Ok(()));
             }
             if held.as_mut().is_some_and(|lease| lease.server().info.is_cut()) {
                 return Poll::Ready(Err(ClientError::PrimaryMoved.into()));
@@ -295,10 +306,14 @@ impl Client {
                 clock: &mut clock,
                 keeps: was_pinned || self.rules.mode == PoolMode::Session,
                 pin: &mut self.pin,
+                listener: &mut self.listener,
                 awaits_answers: false,
             };
             poll_fn(|cx| relay.poll(cx)).await
         };
+        if !matches!(end, End::AtRest(_) | End::Spent) {
+            self.stand_back();
+        }
         match end {
             End::AtRest(proof) => {
                 if desk.exchange.may_repair() {
@@ -314,6 +329,9 @@ impl Client {
                     lease = Box::pin(self.settle(desk, lease, question)).await?;
                 }
                 self.keep_hidden(desk, Hidden::Reset);
+                if self.listener.is_some() {
+                    lease = Box::pin(self.await_own(desk, lease)).await?;
+                }
                 if was_spoiled && self.pin.is_none() {
                     return Ok(self.part(desk, lease));
                 }
@@ -325,6 +343,7 @@ impl Client {
                 if let Some(question) = self.to_settle(desk) {
                     lease = Box::pin(self.settle(desk, lease, question)).await?;
                 }
+                self.stand_back();
                 match &mut self.pin {
                     None => Ok(self.part(desk, lease)),
                     Some(pin) if is_by_names => {
@@ -411,7 +430,7 @@ impl Client {
     /// Sends the client what is left for it. One that does not read is idle, and has an idle client's time.
     pub(super) async fn flush(&mut self, desk: &mut LentDesk) -> Result<(), Farewell> {
         let mut is_slow = false;
-        poll_fn(|cx| {
+        let sent = poll_fn(|cx| {
             if self.interrupted(None).is_ready() {
                 return Poll::Ready(Err(Farewell::Silent("client does not read")));
             }
@@ -420,9 +439,14 @@ impl Client {
                 self.handle().set_doing(Doing::Idle, self.rules.idle_deadline(Doing::Idle));
             }
             sent.map_err(|_| Farewell::Left("client unexpected eof"))
-        })
-        .await
-        .map(|_| ())
+        });
+        match sent.await {
+            Err(Farewell::Silent(silent)) => match self.handle().is_cut().filter(|cut| cut.spares_transactions()) {
+                Some(cut) => Err(Box::pin(self.dismiss((desk.down.take_cleared(), false), cut.error())).await),
+                None => Err(Farewell::Silent(silent)),
+            },
+            sent => sent.map(|_| ()),
+        }
     }
 
     async fn leave(&mut self, farewell: Farewell) {
@@ -513,6 +537,6 @@ mod tests {
     #[test]
     fn an_idle_client_is_small() {
         let sizes = (size_of_future(Client::run), size_of::<Client>(), size_of::<ClientHandle>());
-        assert!(sizes.0 <= 768 && sizes.1 <= 176 && sizes.2 <= 256, "future, client, handle: {sizes:?}");
+        assert!(sizes.0 <= 768 && sizes.1 <= 192 && sizes.2 <= 256, "future, client, handle: {sizes:?}");
     }
 }

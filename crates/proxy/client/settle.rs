@@ -20,11 +20,14 @@ use crate::link;
 use crate::pins;
 use crate::pools::Lease;
 use crate::server::connection::{Server, ServerFailure};
+use crate::server::info::ServerInfo;
 use crate::server::question::{self, Findings, Question};
 use crate::services::Services;
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long something may take that waits for commits of others: a NOTIFY does, while they wait for a standby.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Client {
     /// What the server must be asked before it may go back, if anything.
@@ -41,16 +44,36 @@ impl Client {
         mut lease: Lease,
         question: Question,
     ) -> Result<Lease, Farewell> {
+        lease.server().heard = question.channels.then(Vec::new);
         let settled = match self.ask(&mut lease, &question).await {
-            Ok(findings) => self.heed(desk, &mut lease, &question, findings).await,
-            Err(failure) => Err(failure.to_string()),
+            Ok(mut findings) => {
+                let channels = findings.channels.take();
+                match (self.heed(desk, &mut lease, &question, findings).await, channels) {
+                    (Ok(()), Some(found)) => self.take_over(desk, &mut lease, found).await,
+                    (heeded, _) => heeded.map_err(|failure| (failure, ClientError::ServerCrashed)),
+                }
+            }
+            Err(failure) => Err((failure.to_string(), ClientError::ServerCrashed)),
         };
-        let Err(failure) = settled else { return Ok(lease) };
+        match settled {
+            Ok(()) => Ok(lease),
+            Err((failure, error)) => Err(self.unsettled(desk, lease, &failure, error).await),
+        }
+    }
+
+    /// The server cannot be asked what was left: nobody must have it, and its client cannot go on.
+    pub(super) async fn unsettled(
+        &mut self,
+        desk: &mut LentDesk,
+        mut lease: Lease,
+        failure: &str,
+        error: ClientError,
+    ) -> Farewell {
         let is_cut = lease.server().info.is_cut();
         warn!(server = lease.server().info.id, "cannot find out what was left in a session: {failure}");
         lease.close("what was left in its session is not known");
         let left = (desk.down.take_cleared(), false);
-        Err(self.dismiss(left, if is_cut { ClientError::PrimaryMoved } else { ClientError::ServerCrashed }).await)
+        self.dismiss(left, if is_cut { ClientError::PrimaryMoved } else { error }).await
     }
 
     /// What has to be found out: what is suspected, and what is held of old if it may have been given up.
@@ -71,7 +94,11 @@ impl Client {
             names.extend(known.cloned());
             names.extend(traces.names.iter().filter(|name| self.params.other(name).is_none()).cloned());
         }
-        Question { settings, names, held }
+        let channels = held.has(Kinds::CHANNELS) && self.is_served();
+        if channels {
+            held = held.without(Kinds::CHANNELS);
+        }
+        Question { settings, names, held, channels }
     }
 
     /// Makes what was found the client's settings, and keeps the server for what cannot move.
@@ -92,8 +119,9 @@ impl Client {
         let traces = desk.exchange.traces();
         let may_be_set = traces.is_unclear || traces.kinds.has(Kinds::EXECUTES) || server.has_connect_query;
         let is_unclear = may_be_set || self.pin.as_ref().is_some_and(|pin| pin.is_unclear);
-        if !question.held.is_none() {
-            self.keep_for(desk, question.held, findings.held);
+        let asked = question.held.and(if question.channels { Kinds::CHANNELS } else { Kinds::NONE });
+        if !asked.is_none() {
+            self.keep_for(desk, asked, findings.held);
         }
         match &mut self.pin {
             Some(pin) => pin.is_unclear = is_unclear,
@@ -144,13 +172,14 @@ impl Client {
     async fn ask(&self, lease: &mut Lease, question: &Question) -> Result<Findings, ServerFailure> {
         let services = &*self.presence.services;
         let info = lease.server().info.clone();
-        let mut work = Box::pin(tokio::time::timeout(PATIENCE, question::ask(services, lease.server(), question)));
-        poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(answer.unwrap_or(Err(ServerFailure::Closed))),
-            Poll::Pending if info.is_cut() => Poll::Ready(Err(ServerFailure::Closed)),
-            Poll::Pending => Poll::Pending,
-        })
-        .await
+        patiently(PATIENCE, info, question::ask(services, lease.server(), question)).await
+    }
+
+    /// Has the server do something of our own.
+    pub(super) async fn act(&self, lease: &mut Lease, sql: &[u8]) -> Result<(), ServerFailure> {
+        let services = &*self.presence.services;
+        let info = lease.server().info.clone();
+        patiently(COMMIT_PATIENCE, info, question::act(services, lease.server(), sql)).await
     }
 
     /// What the client's parameters are from now on, and its server does not report: what they were at login, after a
@@ -162,6 +191,21 @@ impl Client {
         }
         desk.down.insert_before_ready(&told);
     }
+}
+
+/// Waits for a server as long as it may take. Where that was in vain it must be closed.
+async fn patiently<T>(
+    patience: Duration,
+    info: Arc<ServerInfo>,
+    work: impl Future<Output = Result<T, ServerFailure>>,
+) -> Result<T, ServerFailure> {
+    let mut work = Box::pin(tokio::time::timeout(patience, work));
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(answer.unwrap_or(Err(ServerFailure::Closed))),
+        Poll::Pending if info.is_cut() => Poll::Ready(Err(ServerFailure::Closed)),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// What a client's settings are now that `found` is set on its server. What it had at login and is not set any more was

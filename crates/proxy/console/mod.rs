@@ -7,6 +7,7 @@ mod execute;
 mod extended;
 mod failover;
 mod formations;
+mod listeners;
 mod moment;
 mod pools;
 pub mod remote;

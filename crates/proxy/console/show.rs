@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::table::Answer;
-use super::{catalog, failover, formations, pools, sockets, stats, various};
+use super::{catalog, failover, formations, listeners, pools, sockets, stats, various};
 use crate::services::Services;
 
 macro_rules! shows {
@@ -45,6 +45,8 @@ shows! {
     Formations = "FORMATIONS";
     /// The list of commands.
     Help = "HELP";
+    /// Connections that listen for clients.
+    Listeners = "LISTENERS";
     /// How many there are of everything.
     Lists = "LISTS";
     /// Memory.
@@ -96,6 +98,7 @@ impl Show {
             Self::DnsZones => various::dns_zones(),
             Self::Failovers => failover::failovers(services),
             Self::Formations => formations::formations(services),
+            Self::Listeners => listeners::listeners(services),
             Self::Lists => various::lists(services),
             Self::Mem => various::mem(services),
             Self::PeerPools => various::peer_pools(),

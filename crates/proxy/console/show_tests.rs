@@ -1,7 +1,7 @@
 //! The columns of each table: names, order and types are what exporters and scripts rely on.
 
 use super::super::table::{Answer, Kind, Table};
-use super::super::{catalog, failover, formations, pools, sockets, various};
+use super::super::{catalog, failover, formations, listeners, pools, sockets, various};
 use super::*;
 
 /// Columns in PgBouncer's order; a number stands for its type as in its source: i = int4, q = int8, t = text.
@@ -73,6 +73,10 @@ fn the_smaller_tables_have_pgbouncers_columns() {
 #[test]
 fn our_own_tables_keep_their_columns() {
     assert_columns(&sockets::WAITING, "database:t user:t addr:t port wait wait_us why:t id");
+    assert_columns(
+        &listeners::LISTENERS,
+        "database:t encoding:t server:t remote_pid:t clients channels deliveries:q pending_bytes:q",
+    );
     assert_columns(&various::WORKERS, "type:t id clients queued handshakes:q logins:q busy_percent at_ceiling:t");
 }
 

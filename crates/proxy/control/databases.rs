@@ -48,7 +48,10 @@ pub fn reconnect(services: &Services, database: Option<&str>) -> Result<(), Cont
     if let Some(name) = database {
         check_database(services, "reconnect", name)?;
     }
-    concerned(services, database).iter().for_each(SharedPool::reconnect);
+    for pool in concerned(services, database) {
+        pool.reconnect();
+        services.listening.end(&pool.database, "RECONNECT");
+    }
     Ok(())
 }
 

@@ -148,6 +148,7 @@ fn update(services: &Services, pool: &Arc<SharedPool>, next: &Config, database: 
     pool.with_core(|core, now, out| core.reconfigure(settings, now, out));
     if dirty {
         pool.reconnect();
+        services.listening.end(&pool.database, "RELOAD has moved its database");
     }
 }
 

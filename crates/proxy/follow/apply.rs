@@ -51,8 +51,32 @@ pub(super) fn decision(services: &Arc<Services>, watched: &Arc<Watched>, decisio
             if was_early && !route.early {
                 services.house.spawn(early::part_those_who_stay(services.clone(), watched.clone(), route.clone()));
             }
-            pools.iter().filter(|pool| early::may_open(&config, pool, &route)).for_each(release);
+            let open: Vec<_> = pools.into_iter().filter(|pool| early::may_open(&config, pool, &route)).collect();
+            match services.listening.unseal(&open) {
+                None => open.iter().for_each(release),
+                Some(listening) => drop(services.house.spawn(release_later(
+                    services.clone(),
+                    watched.clone(),
+                    route,
+                    (open, listening),
+                ))),
+            }
         }
+    }
+}
+
+/// Lets pools go when their clients are listened for again, if the route is still the same.
+async fn release_later(
+    services: Arc<Services>,
+    watched: Arc<Watched>,
+    route: Arc<Route>,
+    (pools, listening): (Vec<Arc<SharedPool>>, impl Future<Output = ()>),
+) {
+    listening.await;
+    let _whole = lock(&services.state.acting);
+    let standing = watched.standing();
+    if standing.is_open && standing.route.is_some_and(|present| Arc::ptr_eq(&present, &route)) {
+        pools.iter().for_each(release);
     }
 }
 
@@ -135,6 +159,7 @@ fn aim(services: &Services, config: &Config, pool: &Arc<SharedPool>, route: &Arc
 pub(super) fn leave_servers(services: &Services, pool: &Arc<SharedPool>) {
     let epoch = services.follow.epochs.fetch_add(1, Ordering::Relaxed) + 1;
     pool.with_core(|core, now, out| core.move_epoch(epoch, now, out).count());
+    services.listening.follow(pool, "the primary has moved");
 }
 
 /// Wakes those who wait, so that they see that there is no hope.

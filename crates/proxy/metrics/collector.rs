@@ -42,6 +42,7 @@ impl prometheus_client::collector::Collector for Collector {
         page.histograms(&self.services)?;
         page.workers(&self.services)?;
         page.logins(&self.services)?;
+        page.listeners(&self.services)?;
         page.formations(&self.services)
     }
 }
@@ -188,6 +189,21 @@ impl Page<'_> {
             self.gauges(gauge, &workers, |worker| [("worker", worker.id.to_string())])?;
         }
         Ok(())
+    }
+
+    fn listeners(&mut self, services: &Services) -> Result<(), Error> {
+        let hubs: Vec<_> = services.listening.all().iter().map(|hub| hub.snapshot()).collect();
+        for gauge in names::LISTENERS {
+            self.gauges(gauge, &hubs, |hub| {
+                [
+                    ("database", hub.database.to_string()),
+                    ("encoding", String::from_utf8_lossy(&hub.encoding).into_owned()),
+                ]
+            })?;
+        }
+        let (name, help) =
+            ("pooler_notifications", "Notifications given to clients that a shared connection listens for");
+        self.counter(name, help, services.listening.deliveries())
     }
 
     fn logins(&mut self, services: &Services) -> Result<(), Error> {

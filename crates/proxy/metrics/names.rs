@@ -8,6 +8,7 @@ use config::Config;
 use crate::console::{DatabaseRow, PoolRow};
 use crate::follow::Watched;
 use crate::front::door::DoorSnapshot;
+use crate::listen::HubSnapshot;
 use crate::meter::is_at_ceiling;
 use crate::stats::{Histogram, Stats};
 use crate::worker::WorkerSnapshot;
@@ -50,6 +51,13 @@ pub static POOLS: &[Gauge<PoolRow>] = &[
     gauge("pgbouncer_pools_client_maxwait_seconds", "How long the first client in line has waited", |p| {
         p.maxwait.as_secs_f64()
     }),
+];
+
+/// Of SHOW LISTENERS; labels `database` and `encoding`.
+pub static LISTENERS: &[Gauge<HubSnapshot>] = &[
+    gauge("pooler_listening_clients", "Clients that a shared connection listens for", |h| h.listeners as f64),
+    gauge("pooler_listening_channels", "Channels that it listens to", |h| h.channels as f64),
+    gauge("pooler_pending_notification_bytes", "Bytes of notifications that wait for clients", |h| h.pending as f64),
 ];
 
 /// Of SHOW DATABASES.

@@ -22,7 +22,7 @@ use crate::socket::Socket;
 /// Most bytes of one answer to a request of our own.
 const MAX_ANSWER: usize = 1 << 20;
 /// Most rows that are kept of one.
-const MAX_ROWS: usize = 1000;
+const MAX_ROWS: usize = 1 << 20;
 
 /// A server connection that has logged in.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub struct Server {
     pub permit: Permit,
     /// Wakes the pool's keeper when something happens on it while nobody has it.
     pub watch: Waker,
+    /// The bodies of the notifications that came with answers to requests of our own, if somebody wants them.
+    pub heard: Option<Vec<Vec<u8>>>,
 }
 
 /// What a server answered to a request of our own.
@@ -56,7 +58,7 @@ pub struct Answer {
     pub status: TxStatus,
     /// Its first error.
     pub error: Option<ServerReport>,
-    /// The bodies of its DataRows, the first thousand of them.
+    /// The bodies of its DataRows, the first million of them.
     pub rows: Vec<Vec<u8>>,
     /// The body of its last RowDescription.
     pub columns: Option<Vec<u8>>,
@@ -174,7 +176,8 @@ impl Server {
                 Reply::Deallocated => self.statements.clear(),
                 Reply::Forward if header.tag == b'D' && answer.rows.len() < MAX_ROWS => answer.rows.push(body.to_vec()),
                 Reply::Forward if header.tag == b'T' => answer.columns = Some(body.to_vec()),
-                Reply::Forward | Reply::Ready(_) | Reply::Notification | Reply::NeedBody(_) | Reply::Drop => {}
+                Reply::Notification => self.heard.iter_mut().for_each(|heard| heard.push(body.to_vec())),
+                Reply::Forward | Reply::Ready(_) | Reply::NeedBody(_) | Reply::Drop => {}
             }
             used += header.total_len();
         }

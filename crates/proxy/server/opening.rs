@@ -105,6 +105,19 @@ pub async fn session(services: &Services, pool: &SharedPool, target: &Target) ->
     Ok((endpoint.clone(), Wire::new(dialed.socket, MAX_LOGIN_MESSAGE)))
 }
 
+/// Connects and logs in once, to where the pool's servers are, for a connection that the pool does not count.
+///
+/// # Errors
+/// What the server says, or why it cannot be reached.
+pub async fn connect_alone(services: &Services, pool: &SharedPool) -> Result<(Dialed, LoggedIn), ServerReport> {
+    let target = pool.target.load_full();
+    let connected = tokio::select! {
+        connected = connect(services, pool, &target) => connected,
+        () = follow::given_up(services, &target) => Err(LoginError::GivenUp),
+    };
+    connected.map(|(_, dialed, found)| (dialed, found)).map_err(report)
+}
+
 async fn connect<'a>(
     services: &Services,
     pool: &SharedPool,
@@ -186,6 +199,7 @@ async fn prepare(
         idle_since: None,
         permit,
         watch: pool.watch(id),
+        heard: None,
     });
     if pool.known_greeting().is_none() {
         pool.set_greeting(Greeting::new(found.parameters));

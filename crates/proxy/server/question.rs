@@ -7,6 +7,7 @@ use protocol::params::Other;
 use protocol::traces::Kinds;
 
 use super::connection::{Answer, Server, ServerFailure};
+use crate::listen::names::Name;
 use crate::services::Services;
 
 /// Nothing of the client's own may end or delay what follows: neither its statement_timeout, which is looked at before
@@ -31,6 +32,8 @@ pub struct Question {
     pub names: Vec<Box<[u8]>>,
     /// What may be held.
     pub held: Kinds,
+    /// Whether it is which channels are listened to.
+    pub channels: bool,
 }
 
 /// The answer.
@@ -41,7 +44,21 @@ pub struct Findings {
     pub settings: Option<Vec<Other>>,
     /// What is held, of what was asked.
     pub held: Kinds,
+    /// The channels that are listened to, if that was asked.
+    pub channels: Option<Channels>,
 }
+
+/// What a server listens to.
+#[derive(Debug, Default)]
+pub struct Channels {
+    /// Their names.
+    pub names: Vec<Name>,
+    /// The value of [`MARK`]; empty if it is not set.
+    pub mark: Vec<u8>,
+}
+
+/// A parameter by which a transaction's own fate is known, and that of its savepoints.
+pub const MARK: &str = "pooler.listens";
 
 /// Asks a server that is at rest.
 ///
@@ -64,10 +81,30 @@ pub async fn ask(services: &Services, server: &mut Server, question: &Question) 
     Err(ServerFailure::Violation)
 }
 
+/// Has a server that is at rest do something in a transaction of its own.
+///
+/// # Errors
+/// When the server is of no more use, or cannot do it.
+pub async fn act(services: &Services, server: &mut Server, sql: &[u8]) -> Result<(), ServerFailure> {
+    let mut request = Vec::with_capacity(512 + sql.len());
+    messages::query(&mut request, BEGIN.as_bytes());
+    messages::query(&mut request, &[b"set local synchronous_commit to off;", sql, b"commit"].concat());
+    let mut rollback = Vec::new();
+    messages::query(&mut rollback, b"rollback");
+    for _ in 0..ATTEMPTS {
+        let answer = server.ask(services, &request).await?;
+        if let Answer { status: TxStatus::Idle, error: None, .. } = answer {
+            return Ok(());
+        }
+        server.ask(services, &rollback).await?;
+    }
+    Err(ServerFailure::Violation)
+}
+
 impl Question {
     /// Whether there is nothing to be found out.
     pub fn is_empty(&self) -> bool {
-        !self.settings && self.held.is_none()
+        !self.settings && !self.channels && self.held.is_none()
     }
 
     /// Names and operators are the catalogue's own, whatever the client's search_path says.
@@ -90,6 +127,10 @@ impl Question {
             if kind.has(self.held) {
                 parts.push(format!("select 'h', '{}', (exists ({sql}))::pg_catalog.text", kind.bits()));
             }
+        }
+        if self.channels {
+            parts.push(format!("select 'm', pg_catalog.current_setting('{MARK}', true), null"));
+            parts.push("select 'c', channel, null from pg_catalog.pg_listening_channels() channel".to_owned());
         }
         parts.join(" union all ")
     }
@@ -123,12 +164,15 @@ fn read(question: &Question, rows: &[Vec<u8>], server: &Server) -> Option<Findin
     }
     for row in rows {
         let columns: [Option<Vec<u8>>; 3] = data_row(row)?.try_into().ok()?;
-        let [Some(kind), Some(name), value] = columns else { return None };
+        let [Some(kind), name, value] = columns else { return None };
+        let name = name.unwrap_or_default();
         match (kind.as_slice(), value) {
             (b"h", Some(value)) if value == b"true" => {
                 let bits = String::from_utf8(name).ok()?.parse().ok()?;
                 findings.held |= Kinds::from_bits(bits);
             }
+            (b"m", _) => findings.channels.get_or_insert_default().mark = name,
+            (b"c", _) => findings.channels.get_or_insert_default().names.push(name.into()),
             (b"s", Some(value)) if !is_usual(&name, &value, server) => {
                 settings.push((name.to_ascii_lowercase().into(), value.into()));
             }
@@ -154,9 +198,10 @@ mod tests {
 
     #[test]
     fn only_what_is_suspected_is_asked_for() {
-        let question = Question { settings: false, names: Vec::new(), held: Kinds::LOCKS };
+        let question = Question { settings: false, names: Vec::new(), held: Kinds::LOCKS, channels: false };
         assert!(question.sql().contains("pg_locks") && !question.sql().contains("pg_settings"));
-        let question = Question { settings: true, names: vec![b"app.user".as_slice().into()], held: Kinds::NONE };
+        let question =
+            Question { settings: true, names: vec![b"app.user".as_slice().into()], held: Kinds::NONE, channels: false };
         assert!(question.sql().contains("current_setting('app.user', true)") && !question.sql().contains("pg_locks"));
     }
 }

@@ -19,6 +19,11 @@ pub async fn drained(services: &Services, watched: &Watched, limit: Instant) -> 
         let pools = apply::pools(services, &services.config.load(), &watched.name);
         let is_held = !watched.standing().is_open;
         if is_held && pools.iter().all(|pool| pool.with_core(|core, _, _| core.is_drained())) {
+            services.listening.seal(services, &pools).await;
+            if watched.standing().is_open {
+                // It was given up meanwhile.
+                drop(services.listening.unseal(&pools));
+            }
             return 0;
         }
         let now = Instant::now();
