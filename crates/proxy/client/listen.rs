@@ -8,6 +8,7 @@ use std::time::Duration;
 use protocol::exchange::Moment;
 use protocol::traces::Kinds;
 use protocol::{Header, messages};
+use tokio::sync::oneshot;
 
 use super::prepared::{Judged, Named};
 use super::relay::{End, Relay};
@@ -26,7 +27,7 @@ const MAX_TEXT: usize = 1 << 16;
 /// Bytes of notifications that are given to a client at a time.
 const BATCH: usize = 1 << 16;
 /// How long the connection that listens may take to listen to something.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client's own notifications may take to come back.
 const OWN_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -262,11 +263,17 @@ impl Client {
         let new: Vec<Name> = found.names.into_iter().filter(|name| !before.contains(name)).collect();
         let mark = services.next_id();
         if !new.is_empty() {
-            self.listen_to(new, mark).await.map_err(|error| (error.to_string(), error))?;
+            let seen = self.listen_to(new, mark).await.map_err(|error| (error.to_string(), error))?;
             let mut sql = Vec::new();
             names::add_statement(&mut sql, "listen", services.listening.marks());
             sql.extend_from_slice(&notify(&services, mark));
             self.act(lease, &sql).await.map_err(failed)?;
+            if !matches!(tokio::time::timeout(PATIENCE, seen).await, Ok(Ok(()))) {
+                // With several hosts it may be another server.
+                let error =
+                    ClientError::CannotListen("its server and the listening one do not hear each other".to_owned());
+                return Err((error.to_string(), error));
+            }
         }
         let mut sql = b"unlisten *;".to_vec();
         if told != 0 {
@@ -288,8 +295,9 @@ impl Client {
         Ok(())
     }
 
-    /// Has a shared connection listen to these channels too; the client is given what comes behind the mark.
-    async fn listen_to(&mut self, new: Vec<Name>, mark: u64) -> Result<(), ClientError> {
+    /// Has a shared connection listen to these channels too; the client is given what comes behind the mark. Says when
+    /// that is seen.
+    async fn listen_to(&mut self, new: Vec<Name>, mark: u64) -> Result<oneshot::Receiver<()>, ClientError> {
         let cannot = |why: String| ClientError::CannotListen(why);
         if self.listener.as_ref().map_or(0, |listener| listener.count()) + new.len() > self.rules.max_channels {
             return Err(ClientError::ChannelsExceeded("max_client_channels"));
@@ -311,12 +319,12 @@ impl Client {
             let mailbox = Arc::new(Mailbox::new(self.presence.handle.clone(), self.rules.max_pending));
             Box::new(Listener { mailbox, shares: Vec::with_capacity(1), told: 0, is_judged: false, notifies: None })
         });
-        let names = hub.start_at(mark, reserved, &listener.mailbox);
+        let (names, seen) = hub.start_at(mark, reserved, &listener.mailbox);
         match listener.shares.iter_mut().find(|share| Arc::ptr_eq(&share.hub, &hub)) {
             Some(share) => share.channels.extend(names),
             None => listener.shares.push(Share { hub, channels: names.into_iter().collect() }),
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// Waits until the client's own notifications have come back, so that they are known for its own, and stand before

@@ -53,11 +53,11 @@ struct Channel {
     wanted: usize,
 }
 
-enum Start {
-    /// A client is given the notifications of these channels.
-    Client(Arc<Mailbox>, Vec<Name>),
-    /// Somebody waits for the mark.
-    Waiter(oneshot::Sender<()>),
+struct Start {
+    /// A client that is given the notifications of these channels, if it is one.
+    client: Option<(Arc<Mailbox>, Vec<Name>)>,
+    /// Told when the mark is seen.
+    seen: oneshot::Sender<()>,
 }
 
 /// What the connection has to do next.
@@ -154,22 +154,27 @@ impl Hub {
         }
     }
 
-    /// From the mark of this number on the client is given the notifications of these channels.
-    pub fn start_at(&self, mark: u64, mut reserved: Reserved, mailbox: &Arc<Mailbox>) -> Vec<Name> {
+    /// From the mark of this number on the client is given the notifications of these channels. Says when it is seen.
+    pub fn start_at(
+        &self,
+        mark: u64,
+        mut reserved: Reserved,
+        mailbox: &Arc<Mailbox>,
+    ) -> (Vec<Name>, oneshot::Receiver<()>) {
         let names = std::mem::take(&mut reserved.names);
-        let start = Start::Client(mailbox.clone(), names.clone());
+        let (seen, told) = oneshot::channel();
         let mut state = self.lock();
         match state.ended {
             Some(_) => mailbox.lose(),
-            None => drop(state.starts.insert(mark, start)),
+            None => drop(state.starts.insert(mark, Start { client: Some((mailbox.clone(), names.clone())), seen })),
         }
-        names
+        (names, told)
     }
 
     /// Says when the mark of this number is seen.
     pub fn await_mark(&self, mark: u64) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
-        self.lock().starts.insert(mark, Start::Waiter(tell));
+        self.lock().starts.insert(mark, Start { client: None, seen: tell });
         told
     }
 
@@ -241,12 +246,12 @@ impl Hub {
     pub fn leave<'a>(&self, names: impl Iterator<Item = &'a Name>, mailbox: &Arc<Mailbox>) {
         let names: Vec<Name> = names.cloned().collect();
         let mut state = self.lock();
-        state.starts.retain(|_, start| match start {
-            Start::Client(own, starting) if Arc::ptr_eq(own, mailbox) => {
+        state.starts.retain(|_, start| match &mut start.client {
+            Some((own, starting)) if Arc::ptr_eq(own, mailbox) => {
                 starting.retain(|name| !names.contains(name));
                 !starting.is_empty()
             }
-            Start::Client(..) | Start::Waiter(_) => true,
+            _ => !start.seen.is_closed(),
         });
         for name in &names {
             if let Some(channel) = state.channels.get_mut(name) {
@@ -344,16 +349,14 @@ impl Hub {
 
 impl State {
     fn start(&mut self, mark: u64) {
-        match self.starts.remove(&mark) {
-            Some(Start::Client(mailbox, names)) => {
-                for name in names {
-                    self.channels.entry(name).or_default().listeners.push(mailbox.clone());
-                }
+        let Some(Start { client, seen }) = self.starts.remove(&mark) else { return };
+        if let Some((mailbox, names)) = client {
+            for name in names {
+                self.channels.entry(name).or_default().listeners.push(mailbox.clone());
             }
-            // Who has given up waiting does not hear of it.
-            Some(Start::Waiter(tell)) => drop(tell.send(())),
-            None => {}
         }
+        // Who has given up waiting does not hear of it.
+        let _ = seen.send(());
     }
 
     /// One less wants these channels.
@@ -371,10 +374,7 @@ impl State {
     fn listeners(&self) -> Vec<Arc<Mailbox>> {
         let mut seen = HashSet::new();
         let started = self.channels.values().flat_map(|channel| &channel.listeners);
-        let starting = self.starts.values().filter_map(|start| match start {
-            Start::Client(mailbox, _) => Some(mailbox),
-            Start::Waiter(_) => None,
-        });
+        let starting = self.starts.values().filter_map(|start| Some(&start.client.as_ref()?.0));
         let all = started.chain(starting);
         all.filter(|mailbox| seen.insert(Arc::as_ptr(mailbox))).cloned().collect()
     }
