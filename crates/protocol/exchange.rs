@@ -1,17 +1,23 @@
 //! What a server still owes for what it was sent, and when it is at rest.
 
+mod copying;
 mod inquiry;
 mod lost;
+mod owed;
 mod own_query;
 mod referred;
+mod rest;
 mod statements;
 mod traces;
 
 use std::collections::VecDeque;
 
+use copying::Copying;
 pub use inquiry::Inquiry;
+use owed::Owed;
 use own_query::OwnQuery;
 use referred::Referred;
+pub use rest::{AtRest, WayBack};
 pub(crate) use statements::Prepared;
 use thiserror::Error;
 use traces::Left;
@@ -89,80 +95,6 @@ pub struct Exchange {
     inquiry: Inquiry,
     /// What has become of a Query of our own.
     own_query: OwnQuery,
-}
-
-/// Proof that a server is idle, outside any transaction, and owes nothing.
-#[derive(Debug)]
-#[must_use = "the proof is what returns a server to its pool"]
-pub struct AtRest(());
-
-/// A request that has not been answered to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owed {
-    Query,
-    FunctionCall,
-    Parse,
-    Bind,
-    Describe,
-    Execute,
-    Close,
-    Sync,
-    /// CopyDone or CopyFail: owes nothing itself, but tells which Syncs a COPY swallows.
-    CopyEnd,
-    /// A Bind, and a Describe, of a statement that is shared.
-    NamedBind,
-    NamedDescribe,
-    /// A Parse, and a Close, of the client's that change the notes about statements.
-    NotedParse,
-    NotedClose,
-    /// A Parse that is refused: what was sent in its place is an error.
-    Refused,
-    /// Messages of our own: the client must not hear of the answer.
-    SilentQuery,
-    SilentParse,
-    SilentBind,
-    SilentExecute,
-    SilentClose,
-    SilentSync,
-    /// Several messages of our own that ask a question, up to the Close of its statement.
-    Question,
-    /// A Parse, and a Close, that we answer ourselves when it is their turn.
-    OwnParse,
-    OwnClose,
-}
-
-impl Owed {
-    fn changes(self) -> bool {
-        match self {
-            Self::NotedParse | Self::NotedClose | Self::SilentParse | Self::SilentClose => true,
-            Self::OwnParse | Self::OwnClose | Self::Refused => true,
-            Self::Query | Self::FunctionCall | Self::Parse | Self::Bind | Self::Describe => false,
-            Self::NamedBind
-            | Self::NamedDescribe
-            | Self::Question
-            | Self::SilentQuery
-            | Self::SilentBind
-            | Self::SilentExecute => false,
-            Self::Execute | Self::Close | Self::Sync | Self::SilentSync | Self::CopyEnd => false,
-        }
-    }
-
-    fn is_reference(self) -> bool {
-        matches!(self, Self::NamedBind | Self::NamedDescribe)
-    }
-
-    fn is_sync(self) -> bool {
-        matches!(self, Self::Sync | Self::SilentSync)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Copying {
-    No,
-    In,
-    Out,
-    /// Streaming replication: both ways.
-    Both,
 }
 
 /// What becomes of a client's message.
@@ -436,12 +368,6 @@ impl Exchange {
         self.owed.front() == Some(&Owed::NamedDescribe) && header.body_len() <= MAX_COLUMNS
     }
 
-    fn drop_copy_ends(&mut self) {
-        while self.owed.front() == Some(&Owed::CopyEnd) {
-            self.owed.pop_front();
-        }
-    }
-
     fn row_or_description(&mut self, tag: backend::Tag) -> Option<Reply> {
         match (self.owed.front()?, tag) {
             (Owed::Describe, backend::Tag::RowDescription | backend::Tag::NoData) => {
@@ -599,157 +525,12 @@ impl Exchange {
         }
         self.skipping = self.owed.is_empty();
     }
-
-    fn copy_begins(&mut self, copy: Copying) -> Option<Reply> {
-        if !matches!(self.owed.front()?, Owed::Query | Owed::Execute) {
-            return None;
-        }
-        self.copy = copy;
-        self.copy_synced = false;
-        match copy {
-            Copying::In => self.swallow_syncs(),
-            Copying::Both => self.doubt = true,
-            Copying::Out | Copying::No => {}
-        }
-        Some(Reply::Forward)
-    }
-
-    /// Syncs already sent, up to the end of the COPY's data, are ignored by the server. What else was sent there is an error.
-    fn swallow_syncs(&mut self) {
-        let end = self.owed.iter().position(|owed| *owed == Owed::CopyEnd).unwrap_or(self.owed.len());
-        let behind = self.owed.range(1..end);
-        if behind.clone().any(|owed| *owed != Owed::Sync) {
-            self.doubt = true;
-        } else if behind.len() > 0 {
-            self.owed.drain(1..end);
-            self.copy_synced = true;
-            self.unsynced |= self.owed.front() == Some(&Owed::Execute) && !self.owed.contains(&Owed::Sync);
-        }
-    }
-
-    fn copy_out_ends(&mut self) -> Option<Reply> {
-        match self.copy {
-            Copying::Out => self.copy = Copying::No,
-            Copying::Both => {}
-            Copying::No | Copying::In => return None,
-        }
-        Some(Reply::Forward)
-    }
-
-    /// The proof, once everything is answered and the session is idle, outside any transaction.
-    pub fn at_rest(&mut self) -> Option<AtRest> {
-        let quiet = self.is_quiet() && self.status == TxStatus::Idle && !self.is_tainted();
-        quiet.then_some(AtRest(()))
-    }
-
-    /// Whether nothing is owed, half done or in doubt; a transaction block may still be open.
-    pub fn is_quiet(&self) -> bool {
-        !self.doubt && !self.unsynced && !self.skipping && self.copy == Copying::No && self.is_answered()
-    }
-
-    /// Says that the server is left with something that the next client must not meet: it will not be at rest.
-    pub fn taint(&mut self) {
-        self.tainted = true;
-    }
-
-    fn is_tainted(&self) -> bool {
-        self.tainted || self.session.has_foreign_names()
-    }
-
-    /// Whether the client is done with a server that must not be lent again.
-    pub fn is_spent(&self) -> bool {
-        self.is_tainted() && self.is_quiet() && self.status == TxStatus::Idle
-    }
-
-    /// Whether that is only because of names of prepared statements, which their client may well meet.
-    pub fn is_spent_by_names(&self) -> bool {
-        self.is_spent() && !self.tainted
-    }
-
-    /// Where the session stood at the last ReadyForQuery.
-    pub fn status(&self) -> TxStatus {
-        self.status
-    }
-
-    /// What it takes to bring an abandoned conversation to rest, if anything does.
-    pub fn way_back(&self) -> WayBack {
-        if self.doubt || self.is_tainted() || self.copy == Copying::Both {
-            WayBack::None
-        } else if self.copy == Copying::In && !self.owed.contains(&Owed::CopyEnd) {
-            WayBack::CopyFail { sync: self.owed.front() == Some(&Owed::Execute) }
-        } else if self.unsynced || self.skipping {
-            WayBack::Sync
-        } else if !self.is_quiet() {
-            WayBack::Wait
-        } else if self.status == TxStatus::Idle {
-            WayBack::Done
-        } else {
-            WayBack::Rollback
-        }
-    }
-
-    /// Whether what runs may be canceled although nobody asked: never when it may be committing.
-    pub fn is_safe_to_cancel(&self) -> bool {
-        match self.risk {
-            None => false,
-            Some(Risk::Reads) => true,
-            Some(Risk::Writes) => self.status != TxStatus::Idle,
-            Some(Risk::MayCommit | Risk::Commits) => false,
-        }
-    }
-
-    /// Whether a COMMIT is under way: not even its client may cancel it, for that would keep an unreplicated commit.
-    pub fn is_committing(&self) -> bool {
-        self.risk == Some(Risk::Commits)
-    }
-
-    /// Makes it fit for the next conversation, keeping its memory within reason.
-    pub fn reset(&mut self) {
-        let Self { owed, changes, session, referred, status, copy, risk, suspicion, cut_off, .. } = self;
-        owed.clear();
-        if owed.capacity() > 1024 {
-            owed.shrink_to(64);
-        }
-        changes.clear();
-        session.reset();
-        referred.clear();
-        (*status, *copy, *risk, *suspicion, *cut_off) = (TxStatus::Idle, Copying::No, None, None, None);
-        (self.opens, self.completed, self.failed, self.ended) = (false, false, false, false);
-        self.left.clear();
-        self.inquiry = Inquiry::None;
-        self.own_query = OwnQuery::default();
-        let Self { copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch, .. } = self;
-        for flag in [copy_synced, unsynced, skipping, tainted, doubt, unnamed_in_batch, bind_in_batch] {
-            *flag = false;
-        }
-        self.may_repair = false;
-    }
 }
 
 /// Whether a Bind's statement is the unnamed one, as far as its body has arrived.
 fn binds_unnamed(body: &[u8]) -> bool {
     let mut names = body.splitn(3, |byte| *byte == 0);
     names.next().is_some() && names.next().is_some_and(<[u8]>::is_empty) && names.next().is_some()
-}
-
-/// The next step for a conversation whose client is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WayBack {
-    /// It is at rest.
-    Done,
-    /// Wait for the answers that are due.
-    Wait,
-    /// Send CopyFail; after it a Sync, where the COPY came by the extended protocol.
-    CopyFail {
-        /// Whether the Sync is needed.
-        sync: bool,
-    },
-    /// Send Sync.
-    Sync,
-    /// Send ROLLBACK.
-    Rollback,
-    /// Nothing helps: close the server.
-    None,
 }
 
 #[cfg(test)]
