@@ -270,7 +270,9 @@ impl Relay<'_> {
         let now = if is_new { self.clock.xact } else { Micros::now() };
         self.clock.query = Some(now);
         self.handle.set_requested_at(now);
-        self.handle.set_doing(Doing::Query, self.rules.deadline(Doing::Query, now, Some(self.clock.xact)));
+        if !is_new {
+            self.handle.set_doing(Doing::Query, self.rules.deadline(Doing::Query, now, Some(self.clock.xact)));
+        }
     }
 
     /// From server to client: true if anything moved.

@@ -288,6 +288,10 @@ impl Client {
         // One that was just lent was lent just now.
         let began = if was_held { Micros::now() } else { lease.lent_at() };
         let mut clock = XactClock { xact: began, query: None, is_new: !was_held };
+        if !was_held {
+            // Its wait is over, and so is the time limit for that.
+            self.handle().set_doing(Doing::Query, self.rules.deadline(Doing::Query, began, Some(began)));
+        }
         let was_pinned = self.pin.is_some();
         desk.exchange.read_all(self.rules.hidden != Hidden::Ignore);
         desk.up.keep();
